@@ -1,0 +1,1 @@
+"""Models: the in-context transformer and the conversion of original checkpoints."""
