@@ -1,0 +1,53 @@
+# Every command a user or a contributor needs. `make` alone lists them.
+#
+# PYTHON chooses the interpreter that builds .venv: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Stands for "the environment holds what the lock says". Written last, so an interrupted install is done again.
+INSTALLED := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format venv lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: $(INSTALLED) ## edit the bundled clips with the bundled model; results go to out/demo
+	$(BIN)/icve edit examples/demo.csv -o out/demo --contact-sheet out/demo/contact-sheet.png --overwrite
+
+test: $(INSTALLED) ## run the whole test suite
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED) ## formatter, linter and type checker; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## format the code and mend what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+venv: $(INSTALLED) ## create or update .venv (every other command does this by itself)
+
+# --no-compile: Python compiles the few modules that are used when they are first imported.
+# --no-build-isolation: the build uses the locked setuptools instead of downloading the newest.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "icve needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --no-compile --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --no-compile --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(INSTALLED)
+
+# Run it after installing or upgrading something in .venv by hand. Local version tags (torch's +cpu) are dropped, and
+# so is what only a CUDA build of torch brings: torch pins that itself.
+lock: ## write requirements.lock from what .venv holds
+	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip > .venv/frozen
+	@{ echo "# Exact versions of everything in .venv, written by \`make lock\`; torch pins its CUDA packages itself."; \
+	  sed -E -e '/^(nvidia|cuda|triton)/d' -e 's/\+[a-z0-9.]+$$//' .venv/frozen; } > requirements.lock
+	@touch $(INSTALLED)
+
+clean: ## remove outputs and caches; .venv and runs/ (hours of training) stay
+	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,139 @@
+"""Trains an in-context editor: flow matching on the target's tokens, the clean source in context at timestep 0.
+
+One step serves the text-to-video base (no source), stage 1 (unpaired clips) and stage 2 (edit pairs): a stage is data
+and configuration.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLHunyuanVideo, FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+
+from icve.errors import InputError
+from icve.models import InContextHunyuanVideoTransformer3DModel
+from icve.pipelines.edit import InContextVideoEditPipeline
+from icve.pipelines.text import encode_pooled, encode_prompts
+from icve.training.config import EditorConfig, ModelConfig
+from icve.training.latents import Batch, batch_of
+from icve.training.loop import Run
+from icve.training.precision import MasterOptimizer
+from icve.training.text_encoders import build_text_encoders
+
+DTYPE = torch.bfloat16
+
+
+def build_pipeline(model: ModelConfig, autoencoder: Path) -> InContextVideoEditPipeline:
+    """A pipeline with an untrained transformer and text side around a trained autoencoder."""
+    tokenizer, llama, clip = build_text_encoders(model.text_width, model.text_layers, model.pooled_width)
+    transformer = InContextHunyuanVideoTransformer3DModel(
+        num_attention_heads=model.heads,
+        attention_head_dim=model.head_dim,
+        num_layers=model.dual_blocks,
+        num_single_layers=model.single_blocks,
+        num_refiner_layers=1,
+        patch_size=model.patch_size,
+        guidance_embeds=False,
+        text_embed_dim=model.text_width,
+        pooled_projection_dim=model.pooled_width,
+        rope_axes_dim=tuple(model.rope_axes_dim),
+        source_attention=model.source_attention,
+    )
+    return InContextVideoEditPipeline(
+        text_encoder=llama,
+        tokenizer=tokenizer,
+        text_encoder_2=clip,
+        tokenizer_2=tokenizer,
+        vae=AutoencoderKLHunyuanVideo.from_pretrained(autoencoder),
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=model.flow_shift),
+        negative_prompt="",
+        num_inference_steps=model.sampling_steps,
+        guidance_scale=model.guidance_scale,
+        text_layer_skip=0,
+        max_text_length=64,
+        sizes=[list(size) for size in model.sizes],
+        licence="Apache-2.0",
+    )
+
+
+@dataclass
+class InContextFlowMatching:
+    """The training step: x_s = (1 - s) target + s noise, velocity noise - target, loss on target tokens."""
+
+    pipe: InContextVideoEditPipeline
+    config: EditorConfig
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The scalar loss of a batch and what to log."""
+        c = self.config
+        target = batch.target
+        size = len(target)
+        sigma_B = self.sample_sigma(size, generator)
+        noise = torch.randn(target.shape, generator=generator)
+        sigma = sigma_B.view(-1, 1, 1, 1, 1)
+        noisy = (1 - sigma) * target + sigma * noise
+        dropped = torch.rand(size, generator=generator) < c.text_dropout
+        prompts = ["" if drop else text for drop, text in zip(dropped.tolist(), batch.texts, strict=True)]
+        embeds, mask = encode_prompts(self.pipe.tokenizer, self.pipe.text_encoder, prompts, max_length=64, layer_skip=0)
+        velocity = self.pipe.transformer(
+            hidden_states=noisy.to(DTYPE),
+            source_hidden_states=None if batch.source is None else batch.source.to(DTYPE),
+            timestep=sigma_B * 1000,
+            encoder_hidden_states=embeds,
+            encoder_attention_mask=mask,
+            pooled_projections=encode_pooled(self.pipe.tokenizer_2, self.pipe.text_encoder_2, prompts),
+            return_dict=False,
+        )[0].float()
+        error = (velocity - (noise - target)).square()
+        plain = error.detach().mean()
+        if batch.source is not None and c.changed_weight != 1:
+            # Most of an edit is a copy; without this weight the named thing is a small part of the loss.
+            changed = ((target - batch.source).abs().mean(1, keepdim=True) > c.changed_threshold).float()
+            weight = 1 + (c.changed_weight - 1) * changed
+            error = error * weight / weight.mean()
+        return error.mean(), {"loss": plain.item(), "weighted": error.detach().mean().item()}
+
+    def sample_sigma(self, size: int, generator: torch.Generator) -> Tensor:
+        """Noise levels in (0, 1): logit-normal, a tenth of them uniform so that no level is forgotten (as LTX does)."""
+        normal = torch.sigmoid(torch.randn(size, generator=generator) + self.config.logit_mean)
+        uniform = torch.rand(size, generator=generator)
+        return torch.where(torch.rand(size, generator=generator) < 0.1, uniform, normal).clamp(1e-3, 1 - 1e-3)
+
+
+def train_editor(config: EditorConfig) -> None:
+    """Run one stage; its result is OUTPUT/model, a folder that `icve edit --model` takes."""
+    torch.manual_seed(config.seed)
+    if config.start is not None:
+        pipe = InContextVideoEditPipeline.from_pretrained(config.start)
+    elif config.autoencoder is not None:
+        pipe = build_pipeline(config.model, config.autoencoder)
+    else:
+        raise InputError("a new model needs an autoencoder: set `autoencoder` to its folder, or `start` to a model's.")
+    pipe.to(DTYPE)
+    pipe.set_progress_bar_config(disable=True)
+    trained = [pipe.transformer, pipe.text_encoder, pipe.text_encoder_2]
+    for encoder in trained[1:]:
+        encoder.get_input_embeddings().weight.requires_grad_(False)
+    optimizer = MasterOptimizer(
+        trained, kind=config.optimizer, lr=config.lr, weight_decay=config.weight_decay, ema=config.ema
+    )
+    run = Run(config, optimizer)
+    method = InContextFlowMatching(pipe, config)
+    for module in trained:
+        module.train()
+    for step, phase in run.steps(config.phases):
+        batch = batch_of(pipe.vae, config, phase, step)
+        generator = torch.Generator().manual_seed(config.seed * 10**7 + step)
+        loss, values = method.loss(batch, generator)
+        loss.backward()
+        norm = optimizer.step(run.learning_rate(step), clip=config.clip)
+        run.log(**values, norm=norm)
+        if run.checkpoint_due(step):
+            run.save(step)
+            optimizer.load_averages()
+            pipe.save_pretrained(run.folder / "model")
+            optimizer.load_masters()
+    optimizer.load_averages()
+    run.finish(pipe, figures={"samples": sum(p.steps * p.batch for p in config.phases)})
