@@ -52,7 +52,7 @@ def photo_clip(rng: np.random.Generator, frames: int, height: int, width: int) -
     scale = float(np.exp(rng.uniform(np.log(0.5), np.log(min(h / height, w / width)))))  # source pixels per pixel
     room = np.array([w - width * scale, h - height * scale])
     start = rng.random(2) * room
-    end = np.clip(start + rng.normal(size=2) * 8 * scale, 0, room)
+    end = np.clip(start + rng.normal(size=2) * 5 * scale, 0, room)
     if scale > 1:
         image = cv2.GaussianBlur(image, (0, 0), 0.4 * scale)  # no aliasing when the warp shrinks it
     flip = rng.random() < 0.5
@@ -73,10 +73,11 @@ def photo_clip(rng: np.random.Generator, frames: int, height: int, width: int) -
 
 
 def reconstruction_loss(video: Tensor, decoded: Tensor, edge_weight: float) -> Tensor:
-    """Mean absolute and squared error, heavier on the edges of things, where the eye and the judge look."""
+    """Mean absolute and squared error, heavier on the edges of things and on what moves, where the eye and the judge look."""
     across = F.pad((video[..., 1:] - video[..., :-1]).abs(), (0, 1))
     down = F.pad((video[..., 1:, :] - video[..., :-1, :]).abs(), (0, 0, 0, 1))
-    edges = F.max_pool3d((across + down).amax(1), (1, 3, 3), 1, (0, 1, 1)).clamp(max=1)
+    moving = F.pad((video[:, :, 1:] - video[:, :, :-1]).abs(), (0, 0, 0, 0, 1, 0))
+    edges = F.max_pool3d((across + down + 2 * moving).amax(1), (1, 3, 3), 1, (0, 1, 1)).clamp(max=1)
     weight = 1 + edge_weight * edges[:, None]
     error = decoded.float() - video
     return (weight * (error.abs() + 2 * error.square())).mean()

@@ -188,7 +188,7 @@ def _look(rng: Rng, wish: Wish) -> Edit:
 def _camera(rng: Rng, wish: Wish) -> Edit:
     source = replace(_scene(rng, wish), camera=Camera())
     move = pick(rng, words.MOVES)
-    pan = {"left": (-0.4, 0.0), "right": (0.4, 0.0), "up": (0.0, -0.4), "down": (0.0, 0.4)}
+    pan = {"left": (-0.3, 0.0), "right": (0.3, 0.0), "up": (0.0, -0.3), "down": (0.0, 0.3)}
     kind, way = move.split()
     camera = Camera(pan=pan[way]) if kind == "pan" else Camera(zoom_by=1.4 if way == "in" else 1 / 1.4)
     text = words.instruction(rng, "camera", unseen=wish.unseen, move=pick(rng, words.MOVES[move]))

@@ -206,7 +206,7 @@ def _motion(rng: Rng, thing: Thing) -> str:
     u, v = thing.velocity
     if rng.random() < 0.4:
         return ""
-    words = [w for w, far in (("left", -u), ("right", u), ("up", -v), ("down", v)) if far > 0.2]
+    words = [w for w, far in (("left", -u), ("right", u), ("up", -v), ("down", v)) if far > 0.07]
     if words:
         return f" moving {' and '.join(words)}"
     return " standing still" if (u, v) == (0.0, 0.0) else ""

@@ -1,0 +1,270 @@
+"""The in-context HunyuanVideo transformer: predicts the edited video's velocity beside the clean source video."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.transformers.transformer_hunyuan_video import HunyuanVideoTransformer3DModel
+from diffusers.utils import apply_lora_scale
+from torch import Tensor, nn
+
+from icve.models.attention import KeyValue
+from icve.models.blocks import InContextSingleTransformerBlock, InContextTransformerBlock
+
+SourceCache = list[KeyValue]
+"""The source's keys and values in every block, as `encode_source` returns them."""
+
+
+class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
+    """HunyuanVideo with the source video's tokens in context. No parameter is added: every checkpoint fits.
+
+    Takes the constructor arguments of diffusers' `HunyuanVideoTransformer3DModel`, of which `image_condition_type`
+    must stay None, and
+
+    Args:
+        source_attention: "full" lets source tokens attend to all tokens (the paper, and the only choice for released
+            weights); "self" to source tokens only, so that `encode_source` serves all denoising steps of an edit.
+    """
+
+    _no_split_modules = [  # noqa: RUF012 - an instance never changes it
+        "InContextTransformerBlock",
+        "InContextSingleTransformerBlock",
+        "HunyuanVideoPatchEmbed",
+        "HunyuanVideoTokenRefiner",
+    ]
+    _repeated_blocks = ["InContextTransformerBlock", "InContextSingleTransformerBlock"]  # noqa: RUF012
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 16,
+        out_channels: int = 16,
+        num_attention_heads: int = 24,
+        attention_head_dim: int = 128,
+        num_layers: int = 20,
+        num_single_layers: int = 40,
+        num_refiner_layers: int = 2,
+        mlp_ratio: float = 4.0,
+        patch_size: int = 2,
+        patch_size_t: int = 1,
+        qk_norm: str = "rms_norm",
+        guidance_embeds: bool = True,
+        text_embed_dim: int = 4096,
+        pooled_projection_dim: int = 768,
+        rope_theta: float = 256.0,
+        rope_axes_dim: tuple[int, ...] = (16, 56, 56),
+        image_condition_type: str | None = None,
+        source_attention: Literal["full", "self"] = "full",
+    ) -> None:
+        if image_condition_type is not None:
+            raise ValueError(f"`image_condition_type` must be None, got {image_condition_type!r}: use a T2V model.")
+        if source_attention not in ("full", "self"):
+            raise ValueError(f"`source_attention` must be 'full' or 'self', got {source_attention!r}.")
+        super().__init__(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            num_attention_heads=num_attention_heads,
+            attention_head_dim=attention_head_dim,
+            num_layers=0,
+            num_single_layers=0,
+            num_refiner_layers=num_refiner_layers,
+            mlp_ratio=mlp_ratio,
+            patch_size=patch_size,
+            patch_size_t=patch_size_t,
+            qk_norm=qk_norm,
+            guidance_embeds=guidance_embeds,
+            text_embed_dim=text_embed_dim,
+            pooled_projection_dim=pooled_projection_dim,
+            rope_theta=rope_theta,
+            rope_axes_dim=rope_axes_dim,
+        )
+        # The parent made and registered no blocks: making its own only to drop them would double 13B's start.
+        self.register_to_config(num_layers=num_layers, num_single_layers=num_single_layers)
+        arguments = (num_attention_heads, attention_head_dim, mlp_ratio, qk_norm, source_attention)
+        self.transformer_blocks = nn.ModuleList(
+            InContextTransformerBlock(*arguments, last=num_single_layers == 0 and index == num_layers - 1)
+            for index in range(num_layers)
+        )
+        self.single_transformer_blocks = nn.ModuleList(
+            InContextSingleTransformerBlock(*arguments, last=index == num_single_layers - 1)
+            for index in range(num_single_layers)
+        )
+
+    @apply_lora_scale("attention_kwargs")
+    def forward(
+        self,
+        hidden_states: Tensor,
+        source_hidden_states: Tensor | None,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        encoder_attention_mask: Tensor,
+        pooled_projections: Tensor,
+        guidance: Tensor | None = None,
+        source_cache: SourceCache | None = None,
+        attention_kwargs: dict[str, Any] | None = None,  # noqa: ARG002 - read by the decorator
+        return_dict: bool = True,
+    ) -> tuple[Tensor] | Transformer2DModelOutput:
+        """Predict the velocity (noise - data) of the noised target.
+
+        Args:
+            hidden_states: Noised target latents (B, C, T, H, W), sides multiples of the patch size.
+            source_hidden_states: Clean source latents of the same shape. None, with no `source_cache`, makes this
+                HunyuanVideo's own text-to-video model.
+            timestep: (B,) in 0..1000.
+            encoder_hidden_states: Text (B, L, text_embed_dim). Columns that are padding in the whole batch are cut.
+            encoder_attention_mask: (B, L), nonzero where text is; at least one token each.
+            pooled_projections: Pooled text (B, pooled_projection_dim).
+            guidance: (B,), the embedded guidance scale times 1000; needed by models with `guidance_embeds`.
+            source_cache: `encode_source`'s answer, instead of `source_hidden_states`; `source_attention="self"` only.
+            attention_kwargs: {"scale": float} scales LoRA layers.
+            return_dict: Return a `Transformer2DModelOutput` instead of a tuple.
+
+        Returns:
+            The velocity (B, C, T, H, W).
+
+        Raises:
+            ValueError: Shapes do not fit the model or each other.
+        """
+        self._check_latents("hidden_states", hidden_states)
+        _check_shape("timestep", timestep, (hidden_states.shape[0],))
+        self._check_conditions(hidden_states.shape[0], pooled_projections, guidance)
+        self._check_text(hidden_states.shape[0], encoder_hidden_states, encoder_attention_mask)
+        self._check_source(hidden_states, source_hidden_states, source_cache)
+
+        image_rotary_emb = self._rotary_embedding(hidden_states)
+        temb, _ = self.time_text_embed(timestep, pooled_projections, guidance)
+        text, text_mask = _cut_text(encoder_hidden_states, encoder_attention_mask)
+        context = self.context_embedder(text, timestep, text_mask)
+        num_frames, height, width = hidden_states.shape[2:]
+        hidden_states = self.x_embedder(hidden_states)
+
+        source_temb = None
+        video_length = hidden_states.shape[1]
+        if source_hidden_states is not None:
+            # The clean branch keeps the pooled text and the guidance, unlike diffusers' `token_replace`.
+            source_temb, _ = self.time_text_embed(torch.zeros_like(timestep), pooled_projections, guidance)
+            context = torch.cat([self.x_embedder(source_hidden_states), context], dim=1)
+        if source_hidden_states is not None or source_cache is not None:
+            video_length *= 2
+
+        attention_mask = None
+        if text_mask is not None:
+            attention_mask = nn.functional.pad(text_mask, (video_length, 0), value=True)[:, None, None]
+
+        blocks = [*self.transformer_blocks, *self.single_transformer_blocks]
+        key_values: Sequence[KeyValue | None] = [None] * len(blocks) if source_cache is None else source_cache
+        for block, key_value in zip(blocks, key_values, strict=True):
+            call: Callable[..., Any] = block
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                call = partial(self._gradient_checkpointing_func, block)
+            hidden_states, context = call(
+                hidden_states, context, temb, attention_mask, image_rotary_emb, source_temb, key_value
+            )
+
+        hidden_states = self.proj_out(self.norm_out(hidden_states, temb))
+        output = self._unpatchify(hidden_states, num_frames, height, width)
+        return Transformer2DModelOutput(sample=output) if return_dict else (output,)
+
+    def encode_source(
+        self, source_hidden_states: Tensor, pooled_projections: Tensor, guidance: Tensor | None = None
+    ) -> SourceCache:
+        """Compute what the source contributes to every step of one edit and CFG branch.
+
+        Starts an edit: what diffusers' step caches (`enable_cache`) hold from the one before is dropped, so call it
+        before the steps and outside of `cache_context`.
+
+        Args:
+            source_hidden_states: Clean source latents (B, C, T, H, W).
+            pooled_projections: Pooled text (B, pooled_projection_dim) of the branch.
+            guidance: (B,), as in `forward`.
+
+        Returns:
+            A pair (keys, values) for each block, (B, tokens, heads, head_dim) each, for `forward`'s `source_cache`.
+
+        Raises:
+            ValueError: Shapes do not fit, or the model has `source_attention="full"`, where the source sees the
+                target and changes with it.
+        """
+        if self.config.source_attention != "self":
+            raise ValueError("`encode_source` needs a model with `source_attention='self'`.")
+        self._check_latents("source_hidden_states", source_hidden_states)
+        self._check_conditions(source_hidden_states.shape[0], pooled_projections, guidance)
+
+        image_rotary_emb = self._rotary_embedding(source_hidden_states)
+        timestep = torch.zeros(source_hidden_states.shape[0], device=source_hidden_states.device)
+        temb, _ = self.time_text_embed(timestep, pooled_projections, guidance)
+        hidden_states = self.x_embedder(source_hidden_states)
+        no_text = hidden_states[:, :0]
+        source_cache = []
+        self._reset_stateful_cache()
+        with self.cache_context("source"):
+            for block in [*self.transformer_blocks, *self.single_transformer_blocks]:
+                hidden_states, _, key_value = block(
+                    hidden_states, no_text, temb, None, image_rotary_emb, return_key_value=True
+                )
+                source_cache.append(key_value)
+        return source_cache
+
+    def _rotary_embedding(self, latents: Tensor) -> Tensor:
+        cos, sin = self.rope(latents)  # each value twice, once for either channel of a pair
+        return torch.complex(cos[:, ::2], sin[:, ::2])[:, None]
+
+    def _unpatchify(self, hidden_states: Tensor, num_frames: int, height: int, width: int) -> Tensor:
+        p, p_t = self.config.patch_size, self.config.patch_size_t
+        hidden_states = hidden_states.unflatten(1, (num_frames // p_t, height // p, width // p))
+        hidden_states = hidden_states.unflatten(4, (-1, p_t, p, p)).permute(0, 4, 1, 5, 2, 6, 3, 7)
+        return hidden_states.flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+    def _check_latents(self, name: str, latents: Tensor) -> None:
+        p, p_t, channels = self.config.patch_size, self.config.patch_size_t, self.config.in_channels
+        shape = tuple(latents.shape)
+        if len(shape) != 5 or shape[1] != channels or shape[2] % p_t or shape[3] % p or shape[4] % p:
+            raise ValueError(
+                f"`{name}` must be (batch, {channels}, frames, height, width), frames a multiple of {p_t}, height and "
+                f"width of {p}, got {shape}."
+            )
+
+    def _check_conditions(self, batch_size: int, pooled_projections: Tensor, guidance: Tensor | None) -> None:
+        _check_shape("pooled_projections", pooled_projections, (batch_size, self.config.pooled_projection_dim))
+        if self.config.guidance_embeds:
+            if guidance is None:
+                raise ValueError("`guidance` is needed by a model with `guidance_embeds`.")
+            _check_shape("guidance", guidance, (batch_size,))
+
+    def _check_text(self, batch_size: int, text: Tensor, mask: Tensor) -> None:
+        _check_shape("encoder_hidden_states", text, (batch_size, text.shape[1], self.config.text_embed_dim))
+        _check_shape("encoder_attention_mask", mask, (batch_size, text.shape[1]))
+
+    def _check_source(self, target: Tensor, source: Tensor | None, cache: SourceCache | None) -> None:
+        if source is not None and cache is not None:
+            raise ValueError("Give `source_hidden_states` or `source_cache`, not both.")
+        if source is not None:
+            _check_shape("source_hidden_states", source, tuple(target.shape))
+        if cache is not None:
+            if self.config.source_attention != "self":
+                raise ValueError("`source_cache` needs a model with `source_attention='self'`.")
+            blocks = self.config.num_layers + self.config.num_single_layers
+            if len(cache) != blocks:
+                raise ValueError(f"`source_cache` holds {len(cache)} blocks, the model has {blocks}.")
+            p, p_t = self.config.patch_size, self.config.patch_size_t
+            tokens = target[0, 0].numel() // (p_t * p**2)
+            heads = (self.config.num_attention_heads, self.config.attention_head_dim)
+            _check_shape("source_cache's keys", cache[0][0], (target.shape[0], tokens, *heads))
+
+
+def _check_shape(name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != expected:
+        raise ValueError(f"`{name}` must have shape {expected}, got {tuple(tensor.shape)}.")
+
+
+def _cut_text(text: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Cut columns that are padding in the whole batch; the mask is None if no padding is left."""
+    mask = mask.bool()
+    if not mask.any(dim=1).all():
+        raise ValueError("`encoder_attention_mask` must keep at least one token of every text.")
+    length = int(mask.any(dim=0).nonzero().max()) + 1
+    text, mask = text[:, :length], mask[:, :length]
+    return text, None if mask.all() else mask

@@ -1,0 +1,37 @@
+"""Fixtures that every test may use: the tiny model of real components, built once a session."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from icve import InContextVideoEditPipeline
+from tests import tiny
+
+torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+for library_logging in (diffusers_logging, transformers_logging):
+    library_logging.disable_progress_bar()
+    library_logging.set_verbosity(logging.ERROR)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random model with source attention "full"; do not change it."""
+    return tiny.save_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_hunyuan_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights as a HunyuanVideo text-to-video folder in diffusers' layout; do not change it."""
+    return tiny.save_hunyuan_model(tmp_path_factory.mktemp("models") / "hunyuan")
+
+
+@pytest.fixture(scope="module")
+def tiny_pipeline() -> InContextVideoEditPipeline:
+    """A tiny pipeline for the tests of one module, silent; a test that changes it undoes that."""
+    pipe = tiny.pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
