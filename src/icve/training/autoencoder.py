@@ -73,7 +73,7 @@ def photo_clip(rng: np.random.Generator, frames: int, height: int, width: int) -
 
 
 def reconstruction_loss(video: Tensor, decoded: Tensor, edge_weight: float) -> Tensor:
-    """Mean absolute and squared error, heavier on the edges of things and on what moves, where the eye and the judge look."""
+    """Mean absolute and squared error, heavier on edges and on what moves, where the eye and the judge look."""
     across = F.pad((video[..., 1:] - video[..., :-1]).abs(), (0, 1))
     down = F.pad((video[..., 1:, :] - video[..., :-1, :]).abs(), (0, 0, 0, 1))
     moving = F.pad((video[:, :, 1:] - video[:, :, :-1]).abs(), (0, 0, 0, 0, 1, 0))
@@ -130,4 +130,4 @@ def train_autoencoder(config: AutoencoderConfig) -> None:
         sample = clips(config.seed, 10**8, Phase(steps=1, batch=64, frames=9))
         latents = torch.cat([vae.encode(v.to(vae.dtype)).latent_dist.mode() for v in sample.split(8)])
     vae.register_to_config(scaling_factor=round(1 / float(latents.float().std()), 4))
-    run.finish(vae, figures={"psnr_db": measure(vae, config.seed)})
+    run.finish(vae, figures={"psnr_db": round(measure(vae, config.seed), 2)}, behind=[config.start])

@@ -16,7 +16,7 @@ from icve.models import InContextHunyuanVideoTransformer3DModel
 from icve.pipelines.edit import InContextVideoEditPipeline
 from icve.pipelines.text import encode_pooled, encode_prompts
 from icve.training.config import EditorConfig, ModelConfig
-from icve.training.latents import Batch, batch_of
+from icve.training.latents import Batch, LatentStream
 from icve.training.loop import Run
 from icve.training.precision import MasterOptimizer
 from icve.training.text_encoders import build_text_encoders
@@ -76,7 +76,18 @@ class InContextFlowMatching:
         noisy = (1 - sigma) * target + sigma * noise
         dropped = torch.rand(size, generator=generator) < c.text_dropout
         prompts = ["" if drop else text for drop, text in zip(dropped.tolist(), batch.texts, strict=True)]
-        embeds, mask = encode_prompts(self.pipe.tokenizer, self.pipe.text_encoder, prompts, max_length=64, layer_skip=0)
+        settings = self.pipe.config
+        embeds, mask = encode_prompts(
+            self.pipe.tokenizer,
+            self.pipe.text_encoder,
+            prompts,
+            template=settings.prompt_template,
+            crop_start=settings.prompt_crop_start,
+            max_length=settings.max_text_length,
+            layer_skip=settings.text_layer_skip,
+        )
+        # The distilled base's guidance input stays at the value that editing uses.
+        embedded = torch.full((size,), 1000.0 * settings.embedded_guidance_scale)
         velocity = self.pipe.transformer(
             hidden_states=noisy.to(DTYPE),
             source_hidden_states=None if batch.source is None else batch.source.to(DTYPE),
@@ -84,6 +95,7 @@ class InContextFlowMatching:
             encoder_hidden_states=embeds,
             encoder_attention_mask=mask,
             pooled_projections=encode_pooled(self.pipe.tokenizer_2, self.pipe.text_encoder_2, prompts),
+            guidance=embedded if self.pipe.transformer.config.guidance_embeds else None,
             return_dict=False,
         )[0].float()
         error = (velocity - (noise - target)).square()
@@ -121,10 +133,11 @@ def train_editor(config: EditorConfig) -> None:
     )
     run = Run(config, optimizer)
     method = InContextFlowMatching(pipe, config)
+    stream = LatentStream(pipe.vae, config)
     for module in trained:
         module.train()
     for step, phase in run.steps(config.phases):
-        batch = batch_of(pipe.vae, config, phase, step)
+        batch = stream.batch(phase, step)
         generator = torch.Generator().manual_seed(config.seed * 10**7 + step)
         loss, values = method.loss(batch, generator)
         loss.backward()
@@ -136,4 +149,4 @@ def train_editor(config: EditorConfig) -> None:
             pipe.save_pretrained(run.folder / "model")
             optimizer.load_masters()
     optimizer.load_averages()
-    run.finish(pipe, figures={"samples": sum(p.steps * p.batch for p in config.phases)})
+    run.finish(pipe, figures={}, behind=[config.autoencoder, config.start])

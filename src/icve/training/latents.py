@@ -28,26 +28,26 @@ class Batch:
     texts: list[str]
 
 
-_chunk: tuple[tuple[object, ...], Batch] | None = None  # the last chunk: steps go through them in order
+class LatentStream:
+    """The batches of a run, in the order of its steps."""
 
+    def __init__(self, vae: AutoencoderKLHunyuanVideo, config: EditorConfig) -> None:
+        self.vae = vae
+        self.config = config
+        self._chunk: tuple[tuple[Phase, int], Batch] | None = None  # the last one: steps go through them in order
 
-def batch_of(vae: AutoencoderKLHunyuanVideo, config: EditorConfig, phase: Phase, step: int) -> Batch:
-    """The batch of one step."""
-    global _chunk
-    steps_a_chunk = config.chunk * config.chunk_epochs // phase.batch
-    number, within = divmod(step, steps_a_chunk)
-    key = (config.seed, config.data, phase, number)
-    if _chunk is None or _chunk[0] != key:
-        _chunk = key, encode_chunk(vae, config, phase, number)
-    chunk = _chunk[1]
-    epoch, position = divmod(within * phase.batch, config.chunk)
-    order = generator(config.seed, number, epoch, 3).permutation(config.chunk)
-    rows = [int(i) for i in np.take(order, range(position, position + phase.batch), mode="wrap")]
-    return Batch(
-        chunk.target[rows],
-        None if chunk.source is None else chunk.source[rows],
-        [chunk.texts[i] for i in rows],
-    )
+    def batch(self, phase: Phase, step: int) -> Batch:
+        """The batch of one step."""
+        c = self.config
+        number, within = divmod(step, max(1, c.chunk * c.chunk_epochs // phase.batch))
+        if self._chunk is None or self._chunk[0] != (phase, number):
+            self._chunk = (phase, number), encode_chunk(self.vae, c, phase, number)
+        chunk = self._chunk[1]
+        epoch, position = divmod(within * phase.batch, c.chunk)
+        order = generator(c.seed, number, epoch, 3).permutation(c.chunk)
+        rows = [int(i) for i in np.take(order, range(position, position + phase.batch), mode="wrap")]
+        source = None if chunk.source is None else chunk.source[rows]
+        return Batch(chunk.target[rows], source, [chunk.texts[i] for i in rows])
 
 
 def encode_chunk(vae: AutoencoderKLHunyuanVideo, config: EditorConfig, phase: Phase, number: int) -> Batch:

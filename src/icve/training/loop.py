@@ -5,7 +5,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from icve.errors import InputError
+from icve.training.card import read_history, write_card
 from icve.training.config import Phase, RunConfig
 from icve.training.precision import MasterOptimizer
 
@@ -38,13 +39,19 @@ class Run:
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """The config as plain data, without what says where files lie."""
+        config: dict[str, Any] = json.loads(self.config.model_dump_json(exclude={"output", "start", "autoencoder"}))
+        return config
+
     def _stop(self, *_: Any) -> None:
         if self.stopping:
             raise KeyboardInterrupt
         self.stopping = True
 
     def _resume(self) -> None:
-        described = json.loads(self.config.model_dump_json(exclude={"output"}))
+        described = self.described
         path = self.folder / "config.json"
         checkpoint = self.folder / "checkpoint.safetensors"
         if checkpoint.exists():
@@ -116,10 +123,12 @@ class Run:
         save_file({k: v.contiguous() for k, v in tensors.items()}, beside)
         beside.rename(self.folder / "checkpoint.safetensors")
 
-    def finish(self, model: Any, figures: dict[str, Any]) -> Path:
-        """Save the model's folder and its figures."""
+    def finish(self, model: Any, figures: dict[str, Any], behind: Iterable[Path | None]) -> Path:
+        """Save the model's folder with its card; `behind` are the model folders that this run started from."""
+        self.save(self.config.total_steps - 1)
         folder = self.folder / "model"
         model.save_pretrained(folder)
-        (self.folder / "figures.json").write_text(json.dumps({"seconds": self.seconds, **figures}, indent=1))
+        stage = {"name": self.folder.name, "seconds": round(self.seconds), "config": self.described, "figures": figures}
+        write_card(folder, [*read_history(behind), stage])
         print(f"{folder}: {figures}", file=sys.stderr)
         return folder
