@@ -28,7 +28,6 @@ def test_gradient_checkpointing_gives_the_same_gradients(source_attention: str):
         gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
         model.enable_gradient_checkpointing()
     plain, checkpointed = gradients
-    # The last block needs no text, so what would make its output of the text has no gradient.
     assert len(plain) == len(list(model.parameters()))
     for name in plain:
         torch.testing.assert_close(checkpointed[name], plain[name], msg=name)

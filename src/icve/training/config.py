@@ -65,7 +65,7 @@ class ModelConfig(Strict):
     single_blocks: int = 6
     patch_size: int = 1
     rope_axes_dim: list[int] = [16, 24, 24]
-    source_attention: Literal["full", "self"] = "full"
+    source_attention: Literal["full", "self"] = "self"
     text_width: int = 128
     text_layers: int = 3
     pooled_width: int = 64
