@@ -14,6 +14,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 demo: $(INSTALLED) ## edit the bundled clips with the bundled model; results go to out/demo
+	@mkdir -p out/demo
 	$(BIN)/icve edit examples/demo.csv -o out/demo --contact-sheet out/demo/contact-sheet.png --overwrite
 
 test: $(INSTALLED) ## run the whole test suite

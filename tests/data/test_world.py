@@ -9,7 +9,6 @@ from icve.data.world import (
     CORE,
     FULL,
     HELD_OUT,
-    LOOKS,
     PLACES,
     Edit,
     Scene,
@@ -18,7 +17,7 @@ from icve.data.world import (
     sample_edit,
     unpaired,
 )
-from icve.data.world.language import SEEN, UNSEEN
+from icve.data.world.language import UNSEEN
 
 
 def training_edits(count: int) -> list[Edit]:
@@ -72,25 +71,25 @@ def pattern(template: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\\{\w+\\\}", "(.+)", words), re.IGNORECASE)
 
 
-def plain(instruction: str) -> str:
-    """Without the courtesies that any template may get."""
-    return instruction.rstrip(".").removeprefix("please ")
+def wordings(edit: Edit, templates: dict[str, tuple[str, ...]]) -> list[str]:
+    """Which templates an instruction may have come from, with or without the courtesies that any template may get."""
+    text = edit.instruction.rstrip(".")
+    key = edit.target.look if edit.operation == "look" else edit.operation
+    return [t for t in templates[key] if any(pattern(t).fullmatch(s) for s in (text, text.removeprefix("please ")))]
 
 
 def test_unseen_wordings_are_never_trained_on(trained_on):
-    unseen = [pattern(t) for templates in UNSEEN.values() for t in templates]
-    single = [edit for edit in trained_on if edit.operation not in ("double", "timed")]
-    for edit in single:
-        assert not any(p.fullmatch(plain(edit.instruction)) for p in unseen), edit.instruction
+    moves = [sample_edit((9, i), split="full", operation="camera") for i in range(150)]
+    for edit in [*trained_on, *moves]:
+        if edit.operation not in ("double", "timed"):
+            assert not wordings(edit, UNSEEN), edit.instruction
 
 
 @pytest.mark.parametrize("operation", [*CORE, "camera"])
 def test_unseen_wordings_are_used_when_asked_for(operation):
-    names = LOOKS if operation == "look" else [operation]
-    seen = [pattern(t) for name in names for t in SEEN[name] if t != "{move}"]
     for i in range(10):
         edit = sample_edit((3, i), split="full", operation=operation, unseen=True)
-        assert not any(p.fullmatch(plain(edit.instruction)) for p in seen), edit.instruction
+        assert wordings(edit, UNSEEN), edit.instruction
 
 
 @pytest.mark.parametrize("split", ["core", "full"])
@@ -114,7 +113,7 @@ def test_masks_agree_with_what_is_drawn(split):
 
 @pytest.mark.parametrize("operation", FULL)
 def test_every_edit_can_be_seen(operation):
-    for i in range(15):
+    for i in range(8):
         edit = sample_edit((6, i), split="core" if operation in CORE else "full", operation=operation)
         change = np.abs(render(edit.source).astype(int) - render(edit.target))
         assert (change.max(-1) > 10).sum() > 40, edit
@@ -130,7 +129,7 @@ def test_every_other_thing_stays():
 
 def test_unpaired_targets_keep_the_named_change():
     moved = 0
-    for i in range(120):
+    for i in range(90):
         edit = sample_edit((8, i), operation=CORE[i % len(CORE)])
         target = unpaired(edit, (8, i)).target
         assert pairs(target) == pairs(edit.target)
@@ -140,5 +139,5 @@ def test_unpaired_targets_keep_the_named_change():
             left, right, top, bottom = PLACES[edit.place]
             assert left <= u <= right
             assert top <= v <= bottom
-        moved += not np.array_equal(render(target)[0], render(edit.target)[0])
-    assert moved > 100
+        moved += target != edit.target
+    assert moved > 75

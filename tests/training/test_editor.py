@@ -106,6 +106,8 @@ def test_stages_follow_each_other_and_the_card_says_so(start, tmp_path):
     card = (tmp_path / "pretrain/model/README.md").read_text()
     assert "| pretrain | unpaired (core) | 5 | 16 |" in card
     assert str(tmp_path) not in card + json.dumps(history)
+    configs = [path.read_text() for path in (tmp_path / "pretrain/model").rglob("*.json")]
+    assert not any(str(tmp_path) in text for text in configs)
     pipe = InContextVideoEditPipeline.from_pretrained(tmp_path / "pretrain/model")
     edit = pipe(video=tiny.video(frames=5), prompt="make it red", num_inference_steps=1).videos
     assert edit.shape[1] == 5

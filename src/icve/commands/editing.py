@@ -13,19 +13,19 @@ from icve.commands.jobs import Job
 from icve.pipelines.edit import InContextVideoEditPipeline
 from icve.pipelines.editor import EditReport, Progress, check_instruction, choose_size, edit_file, expected_frames
 from icve.pipelines.memory import check_memory, memory_needed
-from icve.pipelines.models import fetch_model
+from icve.pipelines.models import device_and_dtype, fetch_model
 from icve.pipelines.summary import summarise
 from icve.pipelines.windows import whole_frames
 from icve.video import probe
 
 
 class Editor:
-    """One model with the settings of one call of `icve edit`. It runs on the GPU, in bfloat16, where there is one."""
+    """One model with the settings of one call of `icve edit`. It runs where `device_and_dtype` says."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.model = summarise(fetch_model(args.model, skip=set()))
-        self.on_gpu = torch.cuda.is_available()
+        self.device, self.dtype = device_and_dtype()
         self.pipe: InContextVideoEditPipeline | None = None
 
     def check_memory(self, video: Path) -> None:
@@ -34,19 +34,17 @@ class Editor:
         info = replace(probe(video), start=start, stop=stop)
         window, fit = choose_size(self.model.settings["sizes"], info.height, info.width, self.args.size)
         frames = min(window, whole_frames(expected_frames(info) or window))
-        need = memory_needed(self.model, frames, fit.target, fit.source, bytes_per_number=2 if self.on_gpu else 4)
-        free = torch.cuda.mem_get_info()[0] if self.on_gpu else psutil.virtual_memory().available
+        need = memory_needed(self.model, frames, fit.target, fit.source, bytes_per_number=self.dtype.itemsize)
+        free = torch.cuda.mem_get_info()[0] if self.device == "cuda" else psutil.virtual_memory().available
         check_memory(need.window if self.pipe else need.total, free, fit.target)
 
     def load(self) -> None:
         """Loads the model, without the libraries' progress bars: the command has one of its own."""
         for library in (diffusers_logging, transformers_logging):
             library.disable_progress_bar()
-        dtype = torch.bfloat16 if self.on_gpu else torch.float32
-        self.pipe = InContextVideoEditPipeline.from_pretrained(self.model.folder, torch_dtype=dtype)
+        self.pipe = InContextVideoEditPipeline.from_pretrained(self.model.folder, torch_dtype=self.dtype)
         self.pipe.set_progress_bar_config(disable=True)
-        if self.on_gpu:
-            self.pipe.to("cuda")
+        self.pipe.to(self.device)
 
     def check_instructions(self, instructions: list[str]) -> None:
         """Raises `InputError` for the first that the loaded model cannot take."""

@@ -74,14 +74,11 @@ def run(args: argparse.Namespace) -> int:
     from icve.evaluation.loop import evaluate_edits, held_out_edit
     from icve.evaluation.record import Record
     from icve.pipelines.edit import InContextVideoEditPipeline
+    from icve.pipelines.models import device_and_dtype
 
-    on_gpu = torch.cuda.is_available()
-    pipe = InContextVideoEditPipeline.from_pretrained(
-        args.model, torch_dtype=torch.bfloat16 if on_gpu else torch.float32
-    )
+    device, dtype = device_and_dtype()
+    pipe = InContextVideoEditPipeline.from_pretrained(args.model, torch_dtype=dtype).to(device)
     pipe.set_progress_bar_config(disable=True)
-    if on_gpu:
-        pipe.to("cuda")
     frames, height, width = pipe.config.sizes[0]
     last_layer = pipe.transformer.proj_out.weight.detach().cpu().contiguous().view(torch.uint8).numpy()
     chosen = {key: getattr(args, key) for key in ("split", "seed", "operation", "wording", "preserve")}

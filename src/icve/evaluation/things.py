@@ -21,7 +21,7 @@ FEWEST = 12  # pixels from which a colour is read
 SHIFT = 2.0  # pixels of 64 by which a thing may be out of place
 SCALES = (0.9, 1.0, 1.1)
 FIT = 0.72  # correlation with its template that a good decoding of a thing exceeds, mean of the views
-BETTER = 0.03  # gain in correlation by which a thing is found in another place
+BETTER = 0.08  # gain in correlation by which a thing is found in another place
 TIE = 0.01  # a small square that is tilted by 15 degrees fits a circle as well
 FIT_IN_VIEW = 0.55  # the same in each view
 

@@ -145,6 +145,14 @@ def load_component(folder: Path, name: str, dtype: torch.dtype) -> Any:
     return model.eval()
 
 
+def device_and_dtype() -> tuple[str, torch.dtype]:
+    """Where a model runs and in which numbers: bfloat16 on a GPU, and on a CPU that multiplies it in hardware
+    (AVX-512 BF16: about five times float32's speed), else float32."""
+    if torch.cuda.is_available():
+        return "cuda", torch.bfloat16
+    return "cpu", torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
 @cache
 def show_licence(sentence: str) -> None:
     """Prints a model's licence to stderr, once a process."""

@@ -17,6 +17,14 @@ def read_history(folders: Iterable[Path | None]) -> list[dict[str, Any]]:
     return stages
 
 
+def forget_paths(folder: Path) -> None:
+    """Take out where the parts were loaded from, which diffusers writes into their configs: it is this machine's."""
+    for path in folder.rglob("*.json"):
+        config = json.loads(path.read_text())
+        if isinstance(config, dict) and config.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(config, indent=2) + "\n")
+
+
 def write_card(folder: Path, history: list[dict[str, Any]]) -> None:
     """Write `training.json` and the card into a model's folder."""
     (folder / HISTORY).write_text(json.dumps(history, indent=1))

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from icve.errors import InputError
-from icve.training.card import read_history, write_card
+from icve.training.card import forget_paths, read_history, write_card
 from icve.training.config import Phase, RunConfig
 from icve.training.precision import MasterOptimizer
 
@@ -128,6 +128,7 @@ class Run:
         self.save(self.config.total_steps - 1)
         folder = self.folder / "model"
         model.save_pretrained(folder)
+        forget_paths(folder)
         stage = {"name": self.folder.name, "seconds": round(self.seconds), "config": self.described, "figures": figures}
         write_card(folder, [*read_history(behind), stage])
         print(f"{folder}: {figures}", file=sys.stderr)
