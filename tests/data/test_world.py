@@ -17,7 +17,7 @@ from icve.data.world import (
     sample_edit,
     unpaired,
 )
-from icve.data.world.language import UNSEEN
+from icve.data.world.language import MOVES, UNSEEN
 
 
 def training_edits(count: int) -> list[Edit]:
@@ -68,6 +68,7 @@ def test_held_out_edits_are_about_a_held_out_pair(operation):
 
 def pattern(template: str) -> re.Pattern[str]:
     words = re.escape(template).replace(r"\{place\}", "( .+)?")
+    words = words.replace(r"\{move\}", "(" + "|".join(move for moves in MOVES.values() for move in moves) + ")")
     return re.compile(re.sub(r"\\\{\w+\\\}", "(.+)", words), re.IGNORECASE)
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from icve.data.world import COLOURS, CORE, FULL, LOOKS, SHAPES, Edit, Scene, render, sample_edit
-from icve.data.world.sampling import generator, sample_background
+from icve.data.world.sampling import generator, sample_background, touch
 from icve.evaluation.world import Verdict, judge
 
 
@@ -62,8 +62,9 @@ def wrong_targets(edit: Edit, seed: int) -> Iterator[tuple[str, Scene]]:
         if edit.place and edit.place != "in the middle":
             mirrored = replace(made, at=(-made.at[0], -made.at[1]))
             yield "place", target.with_thing(edit.made, mirrored)
-        if edit.named is None:
-            yield "twice", replace(target, things=(*target.things, replace(made, at=(-made.at[0], -made.at[1]))))
+        copy = replace(made, at=(-made.at[0], -made.at[1]))
+        if edit.named is None and not any(touch(copy, thing) for thing in target.things):
+            yield "twice", replace(target, things=(*target.things, copy))
     if edit.named is not None and edit.made is None and len(source.things) > 1:
         other = (edit.named + 1) % len(source.things)
         yield "other removed", replace(target, things=source.with_thing(other, None).things)

@@ -17,8 +17,9 @@ STRENGTHS = {
     "darker": (0.55, 1.6),
     "blurred": (0.9, 1.8),  # a decoder's own blur reaches 0.8
 }
-VISIBLE = 3.0  # root mean square change, 0..255, from which a look can be told at all
-SPOILT = 0.95  # strength of a look that nobody asked for
+# Root mean square change, 0..255, from which a look can be told at all; a tint does not look like a blur.
+VISIBLE = dict.fromkeys(STRENGTHS, 3.0) | {"blurred": 1.0}
+SPOILT = 0.9  # strength of a look that nobody asked for
 
 
 @dataclass(frozen=True)
@@ -62,21 +63,19 @@ def fit_look(look: str, clean: Array, output: Array, weight: Array) -> tuple[Ton
     change = output - base
     weight = weight[..., None]
     total = max(3 * float(weight.sum()), 1.0)
-    strengths, visible = {"": 0.0}, {"": True}
+    strengths, visible = {"": 0.0}, dict[str, bool]()
     errors = {"": float((weight * change**2).sum()) / total}
     for name, (low, high) in STRENGTHS.items():
         step = apply_look(clean, name).astype(np.float32) - base
         power = float((weight * step**2).sum())
-        visible[name] = power / total > VISIBLE**2
+        visible[name] = power / total > VISIBLE[name] ** 2
         strengths[name] = float((weight * step * change).sum()) / max(power, 1.0)
         errors[name] = float((weight * (change - np.clip(strengths[name], low, high) * step) ** 2).sum()) / total
     best = min(errors, key=errors.__getitem__)
-    if not look:
-        spoilt = visible[best] and strengths[best] > SPOILT
-        return Tone(), f"the whole clip was made {best}" if spoilt else None
+    if not visible.get(look):  # none, or such as black and white of a grey scene
+        spoilt = visible.get(best) and strengths[best] > SPOILT
+        return Tone(look), f"the whole clip was made {best}" if spoilt else None
     low, high = STRENGTHS[look]
-    if not visible[look]:  # such as a black and white scene made black and white
-        return Tone(look), None
     tone = Tone(look, float(np.clip(strengths[look], low, high)))
     if best != look:
         return tone, f"the look is {best or 'unchanged'}, not {look}"

@@ -20,6 +20,7 @@ ALIKE = 40.0  # RGB distance below which a look made two colours the same
 FEWEST = 12  # pixels from which a colour is read
 SHIFT = 2.0  # pixels of 64 by which a thing may be out of place
 SCALES = (0.9, 1.0, 1.1)
+ENOUGH = 0.35  # of a thing must stand out, or there is nothing to judge its shape by
 FIT = 0.72  # correlation with its template that a good decoding of a thing exceeds, mean of the views
 BETTER = 0.08  # gain in correlation by which a thing is found in another place
 TIE = 0.01  # a small square that is tilted by 15 degrees fits a circle as well
@@ -114,8 +115,9 @@ def problem(views: Sequence[View], index: int, *, kept: bool, new: bool) -> str 
         if outline:  # a rim as dark as what is behind it says nothing
             rim = own - shading(view.scene.things[index], view.scene, view.s, *view.size) > 0.05
             dark = view.tone.colours(RIM * clean[None])[0]
-            weight[rim & (view.backdrop.distance(dark, dark) < 0.5 * contrast)] = 0
-        if float((own * (weight > 0)).sum()) < 0.35 * float(own.sum()):
+            inner = weight * ~(rim & (view.backdrop.distance(dark, dark) < 0.5 * contrast))
+            weight = inner if _share(inner, own) > ENOUGH else weight
+        if _share(weight, own) < ENOUGH:
             continue  # nothing to see it by, such as a black thing on the dark part of a photograph
         here = view.scene.things[index]
         if not kept and not view.tone.look:
@@ -136,9 +138,14 @@ def problem(views: Sequence[View], index: int, *, kept: bool, new: bool) -> str 
     worst = min(float(s.reshape(len(SHAPES), -1)[SHAPES.index(thing.shape)].max()) for s in scores)
     if own_score < FIT or worst < FIT_IN_VIEW:
         return f"{name} is not there in its shape (fit {own_score:.2f}, at worst {worst:.2f})"
-    if by_shape.max() > own_score + TIE:
+    if by_shape.max() > own_score + (TIE if new else 0):
         return f"{name} looks more like a {best} ({by_shape.max():.2f} against {own_score:.2f})"
     return None
+
+
+def _share(weight: Array, cover: Array) -> float:
+    """The share of a coverage that weighs anything."""
+    return float((cover * (weight > 0)).sum()) / max(float(cover.sum()), 1e-6)
 
 
 def _scores(view: View, sure: Array, weight: Array, guesses: Sequence[Thing], reach: float = SHIFT) -> Array:

@@ -130,10 +130,9 @@ def _spoilt(edit: Edit, views: list[View]) -> str | None:
 def _look(edit: Edit, expected: Scene, times: list[float], video: Array) -> tuple[Tone, str | None]:
     clean = np.stack([draw(expected, s, *video.shape[1:3]) for s in times])
     weight = np.ones(video.shape[:3], np.float32)
-    for scene, index in ((edit.source, edit.named), (expected, edit.made)):
-        if index is not None:
-            for i, s in enumerate(times):
-                weight[i] -= grow(coverage(scene.things[index], scene, s, *video.shape[1:3]) > 0, 2) * weight[i]
+    if edit.named is None and edit.made is not None:  # who knows where it is
+        for i, s in enumerate(times):
+            weight[i] -= grow(coverage(expected.things[edit.made], expected, s, *video.shape[1:3]) > 0, 2)
     return fit_look(edit.target.look, clean, video, weight)
 
 

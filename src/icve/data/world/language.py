@@ -111,7 +111,7 @@ UNSEEN: dict[str, tuple[str, ...]] = {
     "brighter": ("the video should be brighter", "lighten it up"),
     "darker": ("the video should be darker", "dim the scene"),
     "blurred": ("add a blur filter", "the video should look blurry"),
-    "camera": ("I want the camera to {move}", "please {move} slowly"),
+    "camera": ("I want the camera to {move}", "the camera should {move}"),
 }
 
 MOVES: dict[str, tuple[str, ...]] = {
