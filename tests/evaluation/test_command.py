@@ -42,6 +42,11 @@ def test_goes_on_where_it_stopped(evaluated, tiny_model, capsys):
     assert "background" in capsys.readouterr().out
 
 
+def test_other_settings_are_refused(evaluated, tiny_model, capsys):
+    assert evaluate(tiny_model, evaluated, "--limit", "4", "--steps", "2") == 2
+    assert "another steps" in capsys.readouterr().err
+
+
 def test_preserving_composites_what_is_judged(tiny_model, tmp_path):
     assert evaluate(tiny_model, tmp_path, "--limit", "2", "--steps", "1", "--preserve", "auto") == 0
     assert json.loads((tmp_path / "summary.json").read_text())["settings"]["preserve"] == "auto"

@@ -3,7 +3,7 @@
 import pytest
 
 from icve.data.world import HELD_OUT, render
-from icve.evaluation.loop import evaluate_edits, held_out_edit
+from icve.evaluation.loop import evaluate_edits, held_out_edit, summarise
 
 
 @pytest.fixture(scope="module")
@@ -11,29 +11,37 @@ def samples():
     return [held_out_edit(i) for i in range(12)]
 
 
-def test_batches_and_noise_seeds_reach_the_editor(samples):
+def test_a_perfect_editor_and_one_that_does_nothing(samples):
+    targets = {edit.instruction + render(edit.source).tobytes().hex(): render(edit.target) for edit in samples}
     calls = []
 
-    def editor(sources, instructions, seeds):
-        calls.append((len(sources), instructions, list(seeds)))
-        return sources
+    def perfect(sources, instructions, seeds):
+        calls.append(seeds)
+        return [targets[text + clip.tobytes().hex()] for clip, text in zip(sources, instructions, strict=True)]
 
-    list(evaluate_edits(samples[:5], editor, seeds=range(100, 105), batch=3))
-    texts = [edit.instruction for edit in samples[:5]]
-    assert calls == [(3, texts[:3], [100, 101, 102]), (2, texts[3:], [103, 104])]
+    right = summarise([judged.row() for judged in evaluate_edits(samples, perfect, seeds=range(100, 112), batch=5)])
+    assert [list(seeds) for seeds in calls] == [[*range(100, 105)], [*range(105, 110)], [110, 111]]
+    assert right["success"]["mean"] == 1
+    assert right["preservation_psnr"]["mean"] > 40
+    assert {name: rate["success"]["n"] for name, rate in right["operations"].items()} == dict.fromkeys(
+        ("add", "remove", "replace", "recolour", "background", "look"), 2
+    )
+    lazy = summarise([j.row() for j in evaluate_edits(samples, lambda sources, *_: sources)])
+    assert lazy["success"] == {"mean": 0, "interval": pytest.approx([0, 0.2425], abs=1e-4), "n": 12}
 
 
 def test_composition_changes_success_but_not_preservation(samples):
     edit = samples[1]
+    source = render(edit.source)
 
-    def bad(*_):
-        return [255 - render(edit.target)]
+    def lazy(*_):
+        return [source // 2]
 
-    (plain,) = evaluate_edits([edit], bad)
-    (composed,) = evaluate_edits([edit], bad, compose=lambda *_: render(edit.target))
+    (plain,) = evaluate_edits([edit], lazy)
+    (composed,) = evaluate_edits([edit], lazy, compose=lambda *_: render(edit.target))
     assert not plain.verdict.success
     assert composed.verdict.success
-    assert composed.verdict.preservation_psnr == plain.verdict.preservation_psnr < 17
+    assert composed.verdict.preservation_psnr == plain.verdict.preservation_psnr < 25
 
 
 def test_samples_are_held_out_and_reproducible():

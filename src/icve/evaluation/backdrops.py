@@ -11,6 +11,7 @@ import numpy as np
 
 from icve.data.world import Background
 from icve.data.world.scene import BACKDROP_COLOURS
+from icve.evaluation.shapes import soften
 
 Array = np.ndarray
 NAMES = tuple(BACKDROP_COLOURS)
@@ -29,14 +30,14 @@ class Backdrop(Protocol):
 
 
 class KnownBackdrop:
-    """A background that is known pixel by pixel: `image` is float32 (H, W, 3)."""
+    """A background that is known pixel by pixel: `image`, float32 (H, W, 3); distances are those of softened frames."""
 
     def __init__(self, image: Array) -> None:
-        self.image = image
+        self.image, self.soft = image, soften(image)
 
     def distance(self, pixels: Array, thing: Array | None = None) -> Array:  # noqa: ARG002 - nothing is mixed here
         """As `Backdrop`."""
-        return np.linalg.norm(pixels - self.image, axis=-1)
+        return np.linalg.norm(pixels - self.soft, axis=-1)
 
 
 class NamedBackdrop:

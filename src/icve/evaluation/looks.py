@@ -1,5 +1,6 @@
 """Global looks: was the one that was asked for applied, and how strongly."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -19,6 +20,7 @@ STRENGTHS = {
 }
 # Root mean square change, 0..255, from which a look can be told at all; a tint does not look like a blur.
 VISIBLE = dict.fromkeys(STRENGTHS, 3.0) | {"blurred": 1.0}
+TINT = 12.0  # the same, as a decoder's own tint may change a plain scene
 SPOILT = 0.9  # strength of a look that nobody asked for
 
 
@@ -63,17 +65,17 @@ def fit_look(look: str, clean: Array, output: Array, weight: Array) -> tuple[Ton
     change = output - base
     weight = weight[..., None]
     total = max(3 * float(weight.sum()), 1.0)
-    strengths, visible = {"": 0.0}, dict[str, bool]()
+    strengths, sizes = {"": 0.0}, {"": 0.0}
     errors = {"": float((weight * change**2).sum()) / total}
     for name, (low, high) in STRENGTHS.items():
         step = apply_look(clean, name).astype(np.float32) - base
         power = float((weight * step**2).sum())
-        visible[name] = power / total > VISIBLE[name] ** 2
+        sizes[name] = math.sqrt(power / total)
         strengths[name] = float((weight * step * change).sum()) / max(power, 1.0)
         errors[name] = float((weight * (change - np.clip(strengths[name], low, high) * step) ** 2).sum()) / total
     best = min(errors, key=errors.__getitem__)
-    if not visible.get(look):  # none, or such as black and white of a grey scene
-        spoilt = visible.get(best) and strengths[best] > SPOILT
+    if not look or sizes[look] < VISIBLE[look]:  # none, or such as black and white of a grey scene
+        spoilt = strengths[best] > SPOILT and sizes[best] > (VISIBLE[best] if best == "blurred" else TINT)
         return Tone(look), f"the whole clip was made {best}" if spoilt else None
     low, high = STRENGTHS[look]
     tone = Tone(look, float(np.clip(strengths[look], low, high)))

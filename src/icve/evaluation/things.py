@@ -138,7 +138,7 @@ def problem(views: Sequence[View], index: int, *, kept: bool, new: bool) -> str 
     worst = min(float(s.reshape(len(SHAPES), -1)[SHAPES.index(thing.shape)].max()) for s in scores)
     if own_score < FIT or worst < FIT_IN_VIEW:
         return f"{name} is not there in its shape (fit {own_score:.2f}, at worst {worst:.2f})"
-    if by_shape.max() > own_score + (TIE if new else 0):
+    if by_shape.max() > own_score + (TIE if new else TIE / 4):
         return f"{name} looks more like a {best} ({by_shape.max():.2f} against {own_score:.2f})"
     return None
 
