@@ -21,7 +21,9 @@ STRENGTHS = {
 # Root mean square change, 0..255, from which a look can be told at all; a tint does not look like a blur.
 VISIBLE = dict.fromkeys(STRENGTHS, 3.0) | {"blurred": 1.0}
 TINT = 12.0  # the same, as a decoder's own tint may change a plain scene
-SPOILT = 0.9  # strength of a look that nobody asked for
+SPOILT = 0.85  # strength of a look that nobody asked for
+# Of a blur's amplitude: a blur leaves less than this unexplained, a poor decoder's softness 0.65 and more.
+UNEXPLAINED = 0.5
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def fit_look(look: str, clean: Array, output: Array, weight: Array) -> tuple[Ton
         errors[name] = float((weight * (change - np.clip(strengths[name], low, high) * step) ** 2).sum()) / total
     best = min(errors, key=errors.__getitem__)
     if not look or sizes[look] < VISIBLE[look]:  # none, or such as black and white of a grey scene
-        spoilt = strengths[best] > SPOILT and sizes[best] > (VISIBLE[best] if best == "blurred" else TINT)
+        least = max(VISIBLE[best], math.sqrt(errors[best]) / UNEXPLAINED) if best == "blurred" else TINT
+        spoilt = strengths[best] > SPOILT and sizes[best] > least
         return Tone(look), f"the whole clip was made {best}" if spoilt else None
     low, high = STRENGTHS[look]
     tone = Tone(look, float(np.clip(strengths[look], low, high)))

@@ -99,8 +99,8 @@ def visible_share(coverage_HW: Array, thing: Thing, scene: Scene, s: float) -> f
     return float(coverage_HW.sum()) / (area_and_centroid(thing.shape)[0] * radius**2)
 
 
-def fitted(shape: str, like: Thing, mass_HW: Array, scene: Scene, s: float, scale: float = 1.0) -> Thing:
-    """A thing of the given shape with the area and centroid of a soft mask; `scale` makes it larger."""
+def fitted(shape: str, like: Thing, mass_HW: Array, scene: Scene, s: float) -> Thing:
+    """An upright thing of the given shape with the area and centroid of a soft mask."""
     height, width = mass_HW.shape
     area, x, y = area_and_centroid(shape)
     total = float(mass_HW.sum())
@@ -114,7 +114,7 @@ def fitted(shape: str, like: Thing, mass_HW: Array, scene: Scene, s: float, scal
         like.colour,
         like.size,
         at=at,
-        radius=scale * radius / (min(height, width) * zoom),
+        radius=radius / (min(height, width) * zoom),
         rgb=like.rgb,
         outline=like.outline,
     )
