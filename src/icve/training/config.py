@@ -49,9 +49,10 @@ class AutoencoderConfig(RunConfig):
     """The autoencoder."""
 
     kind: Literal["autoencoder"]
-    channels: list[int]
+    channels: list[int] = Field(min_length=3, max_length=4, description="widths of the levels, each half as large")
     norm_groups: int = 1
     edge_weight: float = 1.0
+    inflate: bool = Field(default=False, description="`start` has seen stills only: begin with the last tap in time")
     latent_noise: float = Field(default=0.05, description="deviation of the noise that the decoder learns to bear")
     size_weight: float = Field(default=1e-4, description="weight of the latents' mean square")
 
@@ -63,7 +64,7 @@ class ModelConfig(Strict):
     head_dim: int = 64
     dual_blocks: int = 2
     single_blocks: int = 6
-    patch_size: int = 1
+    patch_size: int = 2
     rope_axes_dim: list[int] = [16, 24, 24]
     source_attention: Literal["full", "self"] = "self"
     text_width: int = 128

@@ -16,6 +16,7 @@ from icve.models import InContextHunyuanVideoTransformer3DModel
 from icve.pipelines.edit import InContextVideoEditPipeline
 from icve.pipelines.text import encode_pooled, encode_prompts
 from icve.training.config import EditorConfig, ModelConfig
+from icve.training.convolutions import use_fast_convolutions
 from icve.training.latents import Batch, LatentStream
 from icve.training.loop import Run
 from icve.training.precision import MasterOptimizer
@@ -124,6 +125,8 @@ def train_editor(config: EditorConfig) -> None:
     else:
         raise InputError("a new model needs an autoencoder: set `autoencoder` to its folder, or `start` to a model's.")
     pipe.to(DTYPE)
+    pipe.vae.to(memory_format=torch.channels_last_3d)
+    use_fast_convolutions(pipe.vae)
     pipe.set_progress_bar_config(disable=True)
     trained = [pipe.transformer, pipe.text_encoder, pipe.text_encoder_2]
     for encoder in trained[1:]:

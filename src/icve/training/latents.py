@@ -85,5 +85,6 @@ def encode(vae: AutoencoderKLHunyuanVideo, clips: list[np.ndarray]) -> Tensor:
     parts = []
     for i in range(0, len(clips), ENCODE_BATCH):
         video = torch.from_numpy(np.stack(clips[i : i + ENCODE_BATCH])).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-        parts.append(vae.encode(video.to(vae.dtype)).latent_dist.mode().float())
+        video = video.to(vae.dtype, memory_format=torch.channels_last_3d)  # as `convolutions.py` says why
+        parts.append(vae.encode(video).latent_dist.mode().float())
     return torch.cat(parts) * vae.config.scaling_factor

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from icve.data.world import language as words
+from icve.data.world.render import apply_look, render
 from icve.data.world.sampling import (
     PLACES,
     generator,
+    is_seen,
     jitter,
     pick,
     place_thing,
@@ -17,11 +19,13 @@ from icve.data.world.sampling import (
     sample_scene,
     touch,
 )
-from icve.data.world.scene import LOOKS, Camera, Scene, Thing
+from icve.data.world.scene import LOOKS, Background, Camera, Scene, Thing, distance
 
 Rng = np.random.Generator
 CORE = ("add", "remove", "replace", "recolour", "background", "look")
 FULL = (*CORE, "camera", "double", "timed")
+LOOK_EFFECT = 6.0  # least RMS change (of 255) for a look to be one: a grey scene in black and white is no edit
+LOOK_CONTRAST = 40.0  # least RGB distance between a new thing and its background once both have the look
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def _add(rng: Rng, wish: Wish) -> Edit | None:
     if place and source.camera.moves:
         place = None  # "on the left" of a moving view is nowhere in particular
     thing = kind and place_thing(rng, *kind, source.things, place=place, still=True)
-    if not thing:
+    if not thing or not is_seen(thing, source.background):
         return None
     target = replace(source, things=(*source.things, thing))
     text = words.instruction(
@@ -148,6 +152,8 @@ def _replace(rng: Rng, wish: Wish) -> Edit | None:
     if not kind or kind[0] == old.shape:
         return None
     new = replace(old, shape=kind[0], colour=kind[1], rgb=jitter(rng, kind[1]))
+    if not is_seen(new, source.background):
+        return None
     text = words.instruction(
         rng,
         "replace",
@@ -166,6 +172,8 @@ def _recolour(rng: Rng, wish: Wish) -> Edit | None:
     if not kind:
         return None
     new = replace(old, colour=kind[1], rgb=jitter(rng, kind[1]))
+    if not is_seen(new, source.background):
+        return None
     text = words.instruction(rng, "recolour", unseen=wish.unseen, old=_old(rng, source, named), colour=new.colour)
     return Edit("recolour", text, source, source.with_thing(named, new), named=named, made=named)
 
@@ -173,15 +181,25 @@ def _recolour(rng: Rng, wish: Wish) -> Edit | None:
 def _background(rng: Rng, wish: Wish) -> Edit | None:
     source = _scene(rng, wish)
     background = sample_background(rng, wish.split, avoid=source.things)
-    if (background.kind, background.colours) == (source.background.kind, source.background.colours):
+    if _look_alike(background, source.background):
         return None
     text = words.instruction(rng, "background", unseen=wish.unseen, background=words.name_background(rng, background))
     return Edit("background", text, source, replace(source, background=background))
 
 
-def _look(rng: Rng, wish: Wish) -> Edit:
+def _look_alike(a: Background, b: Background) -> bool:
+    """Whether changing one to the other is no edit to speak of: only the angle, the period or the order differs."""
+    ordered = a.kind == "dots"  # dots of the other's ground are another thing to see; stripes the other way are not
+    same = a.colours == b.colours if ordered else set(a.colours) == set(b.colours)
+    return a.kind == b.kind and same and a.photo == b.photo
+
+
+def _look(rng: Rng, wish: Wish) -> Edit | None:
     source = _scene(rng, wish)
     look = pick(rng, LOOKS)
+    frame = render(source, 1, 32, 32)
+    if np.sqrt(np.mean((apply_look(frame, look).astype(np.float32) - frame) ** 2)) < LOOK_EFFECT:
+        return None
     return Edit("look", words.instruction(rng, look, unseen=wish.unseen), source, replace(source, look=look))
 
 
@@ -206,9 +224,18 @@ def _double(rng: Rng, wish: Wish) -> Edit | None:
         second = words.instruction(rng, "background", background=words.name_background(rng, background))
     else:
         look = pick(rng, LOOKS)
+        if first.made is not None and _hides(look, first.target.things[first.made], first.target.background):
+            return None
         target = replace(first.target, look=look)
         second = words.instruction(rng, look)
     return replace(first, operation="double", instruction=words.joined(rng, first.instruction, second), target=target)
+
+
+def _hides(look: str, thing: Thing, background: Background) -> bool:
+    """Whether the thing can no longer be told from the background under this look."""
+    colours = np.array([[thing.rgb, *background.stops()]], np.float32).astype(np.uint8)[None]
+    first, *others = apply_look(colours, look)[0, 0].astype(float) if look != "blurred" else colours[0, 0].astype(float)
+    return any(distance(tuple(first), tuple(other)) < LOOK_CONTRAST for other in others)
 
 
 def _timed(rng: Rng, wish: Wish) -> Edit | None:

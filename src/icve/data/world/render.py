@@ -122,7 +122,7 @@ def draw_background(scene: Scene, s: float, height: int, width: int) -> Array:
     cu, cv, zoom = scene.camera.view(s)
     unit = min(height, width)
     if background.kind == "photo":
-        return _photo_view(background.photo, cu, cv, zoom, height, width)
+        return photo_view(background.photo, cu, cv, zoom, height, width)
     # World coordinates of the pixel centres, in units of the shorter side.
     x = (((np.arange(width, dtype=np.float32) + 0.5) * 2 / width - 1) / zoom + cu) * (width / unit / 2)
     y = (((np.arange(height, dtype=np.float32) + 0.5) * 2 / height - 1) / zoom + cv) * (height / unit / 2)
@@ -172,7 +172,7 @@ def photo_names() -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in PHOTO_DIR.glob("*.jpg")))
 
 
-def _photo_view(name: str, cu: float, cv: float, zoom: float, height: int, width: int) -> Array:
+def photo_view(name: str, cu: float, cv: float, zoom: float, height: int, width: int) -> Array:
     """The photograph fills 1.6 times the view at zoom 1, so that the camera can move within it."""
     image = _shrunk_photo(name, height, width)
     h, w = image.shape[:2]

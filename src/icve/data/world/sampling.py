@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from icve.data.world.render import photo_names
+from icve.data.world.render import photo_names, photo_view
 from icve.data.world.scene import (
     BACKDROP_COLOURS,
     COLOURS,
@@ -27,6 +27,8 @@ T = TypeVar("T")
 HELD_OUT = frozenset((shape, list(COLOURS)[(3 * i + 1) % 10]) for i, shape in enumerate(SHAPES))
 CONTRAST = 88.0  # least RGB distance between a thing and what lies behind it: the palette's nearest pair has 89
 MOTION = 0.1  # deviation of how far a thing moves in a clip, (u, v): 3 of 64 pixels in 9 frames, as filmed things do
+PHOTO_CONTRAST = 60.0  # the same for a pixel of a photograph
+PHOTO_HIDDEN = 0.3  # the largest share of nearer pixels under a thing that still counts as seen
 GAP = 0.04  # least gap between two things, fraction of the shorter side
 PLACES: dict[str, tuple[float, float, float, float]] = {  # u and v ranges, before the thing's own margin
     "on the left": (-1, -0.35, -1, 1),
@@ -68,7 +70,7 @@ def sample_scene(rng: Rng, *, split: str = "core", held_out: bool = False, count
     while len(things) < count:
         kind = sample_kind(rng, background, things, held_out=held_out and not things)
         thing = kind and place_thing(rng, *kind, things)
-        if not thing:  # too crowded, or no colour stands out: start over
+        if not thing or not is_seen(thing, background):  # too crowded, or no colour stands out: start over
             things, background = [], sample_background(rng, split)
             continue
         things.append(thing)
@@ -102,6 +104,28 @@ def stands_out(colour: str, background: Background) -> bool:
 @cache
 def _contrasts(colour: str, kind: str, colours: tuple[str, ...]) -> bool:
     return all(distance(COLOURS[colour], stop) >= CONTRAST for stop in Background(kind, colours).stops())
+
+
+def is_seen(thing: Thing, background: Background) -> bool:
+    """Whether the thing can be told from what a photograph shows behind it; true on any other background, where
+    `stands_out` has seen to it."""
+    if background.kind != "photo":
+        return True
+    view = _photo_thumbnail(background.photo)
+    side = len(view)
+    reach = thing.radius * side * 1.2
+    for s in (0, 0.5, 1):
+        x, y = ((c + 1) * side / 2 for c in thing.place(s))
+        under = view[max(0, int(y - reach)) : int(y + reach) + 1, max(0, int(x - reach)) : int(x + reach) + 1]
+        near = np.linalg.norm(under - np.array(thing.rgb, np.float32), axis=-1) < PHOTO_CONTRAST
+        if near.mean() > PHOTO_HIDDEN:
+            return False
+    return True
+
+
+@cache
+def _photo_thumbnail(name: str) -> np.ndarray:
+    return photo_view(name, 0, 0, 1, 32, 32).astype(np.float32)
 
 
 def place_thing(
@@ -173,7 +197,10 @@ def sample_background(rng: Rng, split: str = "core", avoid: Iterable[Thing] = ()
     while True:
         kind = _background_kind(rng, split)
         if kind == "photo":
-            return Background("photo", photo=pick(rng, photo_names()))
+            background = Background("photo", photo=pick(rng, photo_names()))
+            if all(is_seen(t, background) for t in avoid):
+                return background
+            continue
         colours = tuple(str(c) for c in rng.permutation(list(BACKDROP_COLOURS))[: 1 if kind == "plain" else 2])
         if kind != "plain" and distance(BACKDROP_COLOURS[colours[0]], BACKDROP_COLOURS[colours[1]]) < CONTRAST:
             continue
