@@ -97,14 +97,14 @@ def test_another_config_in_the_same_folder_is_refused(start, tmp_path):
 
 
 def test_stages_follow_each_other_and_the_card_says_so(start, tmp_path):
-    first = config(tmp_path / "base", start=start, data="text_to_video", split="full")
+    first = config(tmp_path / "base", start=start, data="text_to_video", full_share=1.0)
     second = config(tmp_path / "pretrain", start=tmp_path / "base/model", data="unpaired")
     train_editor(first)
     train_editor(second)
     history = json.loads((tmp_path / "pretrain/model/training.json").read_text())
     assert [stage["name"] for stage in history] == ["base", "pretrain"]
     card = (tmp_path / "pretrain/model/README.md").read_text()
-    assert "| pretrain | unpaired (core) | 5 | 16 |" in card
+    assert "| pretrain | unpaired (0% of the full split) | 5 | 16 |" in card
     assert str(tmp_path) not in card + json.dumps(history)
     configs = [path.read_text() for path in (tmp_path / "pretrain/model").rglob("*.json")]
     assert not any(str(tmp_path) in text for text in configs)

@@ -47,7 +47,7 @@ works on 9 frames of about 64 x 64 pixels at a time; of filmed scenes it knows n
 
 def _row(stage: dict[str, Any]) -> str:
     c = stage["config"]
-    data = f"{c['data']} ({c['split']})" if "data" in c else "clips and photographs"
+    data = f"{c['data']} ({c['full_share']:.0%} of the full split)" if "data" in c else "clips and photographs"
     samples = sum(p["steps"] * p["batch"] for p in c["phases"])
     steps = sum(p["steps"] for p in c["phases"])
     return (

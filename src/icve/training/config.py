@@ -81,7 +81,7 @@ class EditorConfig(RunConfig):
 
     kind: Literal["editor"]
     data: Literal["text_to_video", "unpaired", "paired"]
-    split: Literal["core", "full"] = "core"
+    full_share: float = Field(default=0.0, ge=0, le=1, description="share of scenes of the full split; others are core")
     operations: dict[str, float] = Field(default={}, description="weight of each operation of the world")
     autoencoder: Path | None = Field(default=None, description="the autoencoder's folder, for a new model")
     model: ModelConfig = ModelConfig()

@@ -58,13 +58,14 @@ def encode_chunk(vae: AutoencoderKLHunyuanVideo, config: EditorConfig, phase: Ph
     texts: list[str] = []
     for i in range(config.chunk):
         seed = (config.seed, number, i, 5)
+        split = "full" if generator(*seed, 8).random() < config.full_share else "core"
         if config.data == "text_to_video":
             rng = generator(*seed)
-            scene = sample_scene_with_look(rng, config.split)
+            scene = sample_scene_with_look(rng, split)
             targets.append(render(scene, phase.frames, height, width))
             texts.append(caption(rng, scene))
             continue
-        edit = sample_edit(seed, split=config.split, operation=_operation(config, phase, seed))
+        edit = sample_edit(seed, split=split, operation=_operation(config, phase, seed))
         if config.data == "unpaired":
             edit = unpaired(edit, seed)
         sources.append(render(edit.source, phase.frames, height, width))
