@@ -60,9 +60,10 @@ def test_loss_is_the_flow_matching_loss(start, monkeypatch):
     assert values["loss"] == pytest.approx(2.0, rel=0.15)  # variance of noise - target, both unit Gaussians
 
 
-def test_interrupted_and_resumed_equals_uninterrupted(start, tmp_path):
-    train_editor(config(tmp_path / "whole", start=start))
-    interrupted = config(tmp_path / "parts", start=start)
+@pytest.mark.parametrize("naming", [0.0, 0.5])
+def test_interrupted_and_resumed_equals_uninterrupted(start, tmp_path, naming):
+    train_editor(config(tmp_path / "whole", start=start, naming_weight=naming))
+    interrupted = config(tmp_path / "parts", start=start, naming_weight=naming)
     with pytest.raises(SystemExit) as stop:
         train_with_stop_after(interrupted, steps=2)
     assert stop.value.code == 0

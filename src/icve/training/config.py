@@ -91,6 +91,7 @@ class EditorConfig(RunConfig):
     logit_mean: float = Field(default=0.0, description="mean of the logit-normal noise levels; above 0 is noisier")
     changed_weight: float = Field(default=1.0, description="loss weight where source and target latents differ")
     changed_threshold: float = 0.35
+    naming_weight: float = Field(default=0.0, description="weight of the loss that names things, see naming.py")
     chunk: int = Field(default=1024, description="samples encoded at once")
     chunk_epochs: int = Field(default=4, description="times that each of them is used, with fresh noise")
 

@@ -19,6 +19,7 @@ from icve.training.config import EditorConfig, ModelConfig
 from icve.training.convolutions import use_fast_convolutions
 from icve.training.latents import Batch, LatentStream
 from icve.training.loop import Run
+from icve.training.naming import Naming
 from icve.training.precision import MasterOptimizer
 from icve.training.text_encoders import build_text_encoders
 
@@ -65,6 +66,7 @@ class InContextFlowMatching:
 
     pipe: InContextVideoEditPipeline
     config: EditorConfig
+    naming: Naming | None = None
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """The scalar loss of a batch and what to log."""
@@ -106,7 +108,13 @@ class InContextFlowMatching:
             changed = ((target - batch.source).abs().mean(1, keepdim=True) > c.changed_threshold).float()
             weight = 1 + (c.changed_weight - 1) * changed
             error = error * weight / weight.mean()
-        return error.mean(), {"loss": plain.item(), "weighted": error.detach().mean().item()}
+        result = error.mean()
+        values = {"loss": plain.item(), "weighted": result.item()}
+        if self.naming is not None and batch.target_names is not None:
+            naming = self.naming.loss(batch.target_names, batch.source_names)
+            values["naming"] = naming.item()
+            result = result + c.naming_weight * naming
+        return result, values
 
     def sample_sigma(self, size: int, generator: torch.Generator) -> Tensor:
         """Noise levels in (0, 1): logit-normal, a tenth of them uniform so that no level is forgotten (as LTX does)."""
@@ -129,14 +137,18 @@ def train_editor(config: EditorConfig) -> None:
     use_fast_convolutions(pipe.vae)
     pipe.set_progress_bar_config(disable=True)
     trained = [pipe.transformer, pipe.text_encoder, pipe.text_encoder_2]
-    for encoder in trained[1:]:
+    for encoder in (pipe.text_encoder, pipe.text_encoder_2):
         encoder.get_input_embeddings().weight.requires_grad_(False)
+    naming = None
+    if config.naming_weight:
+        naming = Naming(pipe.transformer).to(DTYPE)
+        trained.append(naming)
     optimizer = MasterOptimizer(
         trained, kind=config.optimizer, lr=config.lr, weight_decay=config.weight_decay, ema=config.ema
     )
     run = Run(config, optimizer)
-    method = InContextFlowMatching(pipe, config)
-    stream = LatentStream(pipe.vae, config)
+    method = InContextFlowMatching(pipe, config, naming)
+    stream = LatentStream(pipe.vae, config, pipe.transformer.config.patch_size)
     for module in trained:
         module.train()
     for step, phase in run.steps(config.phases):
