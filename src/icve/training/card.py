@@ -35,8 +35,8 @@ def write_card(folder: Path, history: list[dict[str, Any]]) -> None:
 Trained from nothing by icve on its procedural world (`icve.data.world`); no other data. Licence: Apache-2.0. The word
 vectors of its text side are those of all-MiniLM-L6-v2 (Apache-2.0), reduced by principal components.
 
-| stage | data | steps | samples | seed | optimizer | learning rate | hours |
-|---|---|---|---|---|---|---|---|
+| stage | data | steps | samples | seed | optimizer | learning rate | hours | figures |
+|---|---|---|---|---|---|---|---|---|
 {rows}
 
 {hours:.1f} hours in all (wall time, two CPU cores, other work on them at times). `{HISTORY}` beside this file holds
@@ -52,5 +52,5 @@ def _row(stage: dict[str, Any]) -> str:
     steps = sum(p["steps"] for p in c["phases"])
     return (
         f"| {stage['name']} | {data} | {steps:,} | {samples:,} | {c['seed']} | {c['optimizer']} | {c['lr']:g} "
-        f"| {stage['seconds'] / 3600:.2f} |"
+        f"| {stage['seconds'] / 3600:.2f} | {', '.join(f'{name} {value}' for name, value in stage['figures'].items())} |"
     )

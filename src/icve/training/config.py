@@ -71,8 +71,8 @@ class ModelConfig(Strict):
     text_layers: int = 3
     pooled_width: int = 64
     flow_shift: float = 3.0
-    sampling_steps: int = 20
-    guidance_scale: float = 2.0
+    sampling_steps: int = 12
+    guidance_scale: float = 1.0
     sizes: list[tuple[int, int, int]] = [(9, 64, 64), (9, 48, 80), (9, 80, 48)]
 
 
