@@ -50,7 +50,8 @@ def _row(stage: dict[str, Any]) -> str:
     data = f"{c['data']} ({c['full_share']:.0%} of the full split)" if "data" in c else "clips and photographs"
     samples = sum(p["steps"] * p["batch"] for p in c["phases"])
     steps = sum(p["steps"] for p in c["phases"])
+    figures = ", ".join(f"{name} {value}" for name, value in stage["figures"].items())
     return (
         f"| {stage['name']} | {data} | {steps:,} | {samples:,} | {c['seed']} | {c['optimizer']} | {c['lr']:g} "
-        f"| {stage['seconds'] / 3600:.2f} | {', '.join(f'{name} {value}' for name, value in stage['figures'].items())} |"
+        f"| {stage['seconds'] / 3600:.2f} | {figures} |"
     )
