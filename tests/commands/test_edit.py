@@ -276,6 +276,8 @@ def test_ctrl_c_leaves_nothing(clip, out, tiny_model):
         [*map(str, command), "--model", str(tiny_model), "--steps", "100000"],
         stderr=subprocess.PIPE,
         text=True,
+        # A suite that runs in a shell's background has Ctrl-C ignored, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     shown = ""
     while "[1/1]" not in shown:
