@@ -4,6 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
+from icve.commands.arguments import not_negative, positive, seed
 from icve.commands.jobs import Plan, plan_jobs
 from icve.commands.outcomes import Outcome, ProgressLine, draw_contact_sheet, print_outcomes
 from icve.errors import InputError
@@ -37,11 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, metavar="OUT", help="a .mp4, .mov or .mkv file; or a folder"
     )
     parser.add_argument("--model", default="mini", help="a bundled model, a folder, or a hub id (default: mini)")
-    parser.add_argument("--steps", type=_positive, metavar="N", help="denoising steps (default: the model's)")
+    parser.add_argument("--steps", type=positive, metavar="N", help="denoising steps (default: the model's)")
     parser.add_argument(
-        "--guidance", type=_not_negative, metavar="G", help="how closely to follow the instruction (the model's)"
+        "--guidance", type=not_negative, metavar="G", help="how closely to follow the instruction (the model's)"
     )
-    parser.add_argument("--seed", type=_seed, default=0, help="of the noise; the same seed repeats an edit (0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the noise; the same seed repeats an edit (0)")
     parser.add_argument(
         "--size",
         type=_size,
@@ -65,27 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contact-sheet", type=Path, metavar="PNG", help="a picture of sources and edits")
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of at least 0")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2^63 - 1")
-    return value
 
 
 def _quality(text: str) -> int:

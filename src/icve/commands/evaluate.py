@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from icve.commands.arguments import positive, seed
 from icve.errors import InputError
 
 OPERATIONS = ("add", "remove", "replace", "recolour", "background", "look", "camera", "double", "timed")
@@ -28,15 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="core (default): single edits, still camera; full: photographs, camera moves, two edits in one "
         "sentence, edits in time too",
     )
-    parser.add_argument("--limit", type=_count, default=400, metavar="N", help="samples (default: 400)")
-    parser.add_argument("--seed", type=_seed, default=0, help="of the samples and the noise (default: 0)")
+    parser.add_argument("--limit", type=positive, default=400, metavar="N", help="samples (default: 400)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the samples and the noise (default: 0)")
     parser.add_argument(
         "--operation", action="append", default=[], choices=OPERATIONS, help="only this; may be repeated"
     )
     parser.add_argument(
         "--wording", default="seen", choices=("seen", "unseen"), help="of the instructions, in training"
     )
-    parser.add_argument("--steps", type=_count, metavar="N", help="denoising steps (default: the model's)")
+    parser.add_argument("--steps", type=positive, metavar="N", help="denoising steps (default: the model's)")
     parser.add_argument("--guidance", type=float, metavar="G", help="guidance scale (default: the model's)")
     parser.add_argument(
         "--preserve",
@@ -45,21 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="auto: judge the edit with the "
         "source's own pixels wherever nothing changed, as `icve edit` writes it (default: off)",
     )
-    parser.add_argument("--batch", type=_count, default=8, metavar="N", help="samples edited at once (default: 8)")
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
+    parser.add_argument("--batch", type=positive, default=8, metavar="N", help="samples edited at once (default: 8)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -35,7 +35,8 @@ def build_autoencoder(config: AutoencoderConfig) -> AutoencoderKLHunyuanVideo:
 def inflate(vae: AutoencoderKLHunyuanVideo) -> None:
     """Move every kernel's weight to its last tap in time: stills come out as before, and of a clip the last frame of
     every latent does. Stills train only the taps' sum; without this they smear a clip, and motion is learned slowly
-    (measured after 900 steps of stills: 21.0 dB on clips without, 25.2 with, 27.7 after 100 steps more).
+    (measured on a model after 1,200 steps of stills and 240 of clips: 21.0 dB as it was, 25.2 moved, 27.8 on the
+    batches that followed within 100 steps).
     """
     for module in vae.modules():
         if isinstance(module, torch.nn.Conv3d):

@@ -29,10 +29,11 @@ def name_tokens(scene: Scene, latent_frames: int, height: int, width: int, cell:
         cell: pixels of a token's side.
     """
     names = np.zeros((latent_frames, height // cell, width // cell, 2), np.int16)
-    covers = masks(scene, latent_frames, height, width)  # the last frame of each latent
-    shares = np.stack(covers or [np.zeros((latent_frames, height, width), np.uint8)])
+    if not scene.things:
+        return names
+    shares = np.stack(masks(scene, latent_frames, height, width))  # at the last frame of each latent
     shares = shares.reshape(len(shares), latent_frames, height // cell, cell, width // cell, cell).mean((3, 5)) / 255
-    for thing, share in zip(scene.things, shares, strict=False):
+    for thing, share in zip(scene.things, shares, strict=True):
         here = (share > COVERED) & (share == shares.max(axis=0))
         names[here] = list(SHAPES).index(thing.shape) + 1, list(COLOURS).index(thing.colour) + 1
     if scene.look in COLOURLESS:

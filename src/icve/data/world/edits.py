@@ -233,8 +233,10 @@ def _double(rng: Rng, wish: Wish) -> Edit | None:
 
 def _hides(look: str, thing: Thing, background: Background) -> bool:
     """Whether the thing can no longer be told from the background under this look."""
-    colours = np.array([[thing.rgb, *background.stops()]], np.float32).astype(np.uint8)[None]
-    first, *others = apply_look(colours, look)[0, 0].astype(float) if look != "blurred" else colours[0, 0].astype(float)
+    if look == "blurred":  # it leaves colours alone
+        return False
+    colours = np.array([thing.rgb, *background.stops()], np.float32).astype(np.uint8)
+    first, *others = apply_look(colours[None, None], look)[0, 0].astype(float)
     return any(distance(tuple(first), tuple(other)) < LOOK_CONTRAST for other in others)
 
 
