@@ -11,6 +11,7 @@ from icve.pipelines.edit import InContextVideoEditPipeline
 from icve.training.config import EditorConfig
 from icve.training.editor import InContextFlowMatching, train_editor
 from icve.training.latents import Batch, LatentStream
+from icve.training.naming import Naming
 
 PHASES = [{"steps": 3, "batch": 4, "frames": 1}, {"steps": 2, "batch": 2, "frames": 5}]
 
@@ -58,6 +59,40 @@ def test_loss_is_the_flow_matching_loss(start, monkeypatch):
     monkeypatch.setattr(pipe.transformer, "forward", lambda hidden_states, **_: (torch.zeros_like(hidden_states),))
     _, values = method.loss(batch, torch.Generator().manual_seed(0))
     assert values["loss"] == pytest.approx(2.0, rel=0.15)  # variance of noise - target, both unit Gaussians
+
+
+def test_several_draws_share_the_source_and_change_nothing_else(tmp_path):
+    """Draws of a step, their source computed once, give the loss and the gradients of as many samples side by side."""
+
+    def run(draws: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        torch.manual_seed(0)
+        pipe = tiny.pipeline(source_attention="self", guidance_embeds=False).to(torch.bfloat16)
+        naming = Naming(pipe.transformer).to(torch.bfloat16)
+        settings = config(tmp_path, changed_weight=3.0, naming_weight=0.5, text_dropout=0, draws=draws)
+        method = InContextFlowMatching(pipe, settings, naming)
+        generator = torch.Generator().manual_seed(1)
+        target, source = torch.randn(2, 2, 16, 1, 8, 8, generator=generator)
+        names = torch.randint(0, 9, (2, 1, 4, 4, 2), generator=generator)
+        batch = Batch(target, source, ["make it red", "remove the star"], names, names)
+        method.sample_sigma = lambda *_: torch.tensor([0.2, 0.7, 0.4, 0.9])
+        if draws == 1:
+            batch = batch.rows([0, 0, 1, 1])
+        loss, _ = method.loss(batch, torch.Generator().manual_seed(0))
+        loss.backward()
+        block = pipe.transformer.transformer_blocks[0]
+        return loss, block.attn.to_k.weight.grad.float(), naming.source_head[1].weight.grad.float()
+
+    for shared, apart in zip(run(draws=2), run(draws=1), strict=True):
+        assert (shared - apart).norm() < 0.02 * apart.norm()
+
+
+def test_the_draws_of_a_sample_are_spread_over_the_noise_levels(tmp_path):
+    method = InContextFlowMatching(None, config(tmp_path, draws=4, logit_mean=0.6))
+    sigma = method.sample_sigma(5000, torch.Generator().manual_seed(0))
+    assert sigma.shape == (20000,)
+    assert torch.logit(sigma).median() == pytest.approx(0.6 * 0.95, abs=0.06)  # a tenth is uniform, of median 0
+    rows = sigma.view(-1, 4)
+    assert (rows.diff(dim=1) > 0).float().mean() > 0.85  # each from its own quarter, but for the uniform ones
 
 
 @pytest.mark.parametrize("naming", [0.0, 0.5])

@@ -92,6 +92,11 @@ class EditorConfig(RunConfig):
     changed_weight: float = Field(default=1.0, description="loss weight where source and target latents differ")
     changed_threshold: float = 0.35
     naming_weight: float = Field(default=0.0, description="weight of the loss that names things, see naming.py")
+    draws: int = Field(
+        default=1,
+        ge=1,
+        description="noise levels of each sample in a step; with source_attention self they share a source",
+    )
     chunk: int = Field(default=1024, description="samples encoded at once")
     chunk_epochs: int = Field(default=4, description="times that each of them is used, with fresh noise")
 

@@ -6,6 +6,7 @@ and configuration.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLHunyuanVideo, FlowMatchEulerDiscreteScheduler
@@ -71,11 +72,11 @@ class InContextFlowMatching:
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """The scalar loss of a batch and what to log."""
         c = self.config
-        target = batch.target
-        size = len(target)
-        sigma_B = self.sample_sigma(size, generator)
+        size = len(batch.target)
+        target = self._per_draw(batch.target)
+        sigma_N = self.sample_sigma(size, generator)
         noise = torch.randn(target.shape, generator=generator)
-        sigma = sigma_B.view(-1, 1, 1, 1, 1)
+        sigma = sigma_N.view(-1, 1, 1, 1, 1)
         noisy = (1 - sigma) * target + sigma * noise
         dropped = torch.rand(size, generator=generator) < c.text_dropout
         prompts = ["" if drop else text for drop, text in zip(dropped.tolist(), batch.texts, strict=True)]
@@ -89,38 +90,59 @@ class InContextFlowMatching:
             max_length=settings.max_text_length,
             layer_skip=settings.text_layer_skip,
         )
-        # The distilled base's guidance input stays at the value that editing uses.
-        embedded = torch.full((size,), 1000.0 * settings.embedded_guidance_scale)
+        pooled = encode_pooled(self.pipe.tokenizer_2, self.pipe.text_encoder_2, prompts)
+        guidance = None
+        if self.pipe.transformer.config.guidance_embeds:
+            # The distilled base's guidance input stays at the value that editing uses.
+            guidance = torch.full((size,), 1000.0 * settings.embedded_guidance_scale)
         velocity = self.pipe.transformer(
             hidden_states=noisy.to(DTYPE),
-            source_hidden_states=None if batch.source is None else batch.source.to(DTYPE),
-            timestep=sigma_B * 1000,
-            encoder_hidden_states=embeds,
-            encoder_attention_mask=mask,
-            pooled_projections=encode_pooled(self.pipe.tokenizer_2, self.pipe.text_encoder_2, prompts),
-            guidance=embedded if self.pipe.transformer.config.guidance_embeds else None,
+            **self._source(batch, pooled, guidance),
+            timestep=sigma_N * 1000,
+            encoder_hidden_states=self._per_draw(embeds),
+            encoder_attention_mask=self._per_draw(mask),
+            pooled_projections=self._per_draw(pooled),
+            guidance=None if guidance is None else self._per_draw(guidance),
             return_dict=False,
         )[0].float()
         error = (velocity - (noise - target)).square()
         plain = error.detach().mean()
         if batch.source is not None and c.changed_weight != 1:
             # Most of an edit is a copy; without this weight the named thing is a small part of the loss.
-            changed = ((target - batch.source).abs().mean(1, keepdim=True) > c.changed_threshold).float()
-            weight = 1 + (c.changed_weight - 1) * changed
+            changed = ((batch.target - batch.source).abs().mean(1, keepdim=True) > c.changed_threshold).float()
+            weight = self._per_draw(1 + (c.changed_weight - 1) * changed)
             error = error * weight / weight.mean()
         result = error.mean()
         values = {"loss": plain.item(), "weighted": result.item()}
         if self.naming is not None and batch.target_names is not None:
-            naming = self.naming.loss(batch.target_names, batch.source_names)
+            naming = self.naming.loss(self._per_draw(batch.target_names), batch.source_names)
             values["naming"] = naming.item()
             result = result + c.naming_weight * naming
         return result, values
 
+    def _per_draw(self, per_sample: Tensor) -> Tensor:
+        return per_sample.repeat_interleave(self.config.draws, dim=0)
+
+    def _source(self, batch: Batch, pooled: Tensor, guidance: Tensor | None) -> dict[str, Any]:
+        """What the transformer is given of the source: with several draws, its keys and values, computed once."""
+        if batch.source is None:
+            return {"source_hidden_states": None}
+        source = batch.source.to(DTYPE)
+        if self.config.draws == 1:
+            return {"source_hidden_states": source}
+        cache = self.pipe.transformer.encode_source(source, pooled, guidance)
+        cache = [(self._per_draw(key), self._per_draw(value)) for key, value in cache]
+        return {"source_hidden_states": None, "source_cache": cache}
+
     def sample_sigma(self, size: int, generator: torch.Generator) -> Tensor:
-        """Noise levels in (0, 1): logit-normal, a tenth of them uniform so that no level is forgotten (as LTX does)."""
-        normal = torch.sigmoid(torch.randn(size, generator=generator) + self.config.logit_mean)
-        uniform = torch.rand(size, generator=generator)
-        return torch.where(torch.rand(size, generator=generator) < 0.1, uniform, normal).clamp(1e-3, 1 - 1e-3)
+        """Noise levels in (0, 1), (size * draws,): logit-normal, a tenth of them uniform so that no level is forgotten
+        (as LTX does). The draws of a sample come from as many equal parts of the distribution."""
+        draws = self.config.draws
+        part = torch.arange(draws).repeat(size)
+        uniform = ((part + torch.rand(size * draws, generator=generator)) / draws).clamp(1e-6, 1 - 1e-6)
+        normal = torch.sigmoid(torch.special.ndtri(uniform) + self.config.logit_mean)
+        chosen = torch.rand(size * draws, generator=generator) < 0.1
+        return torch.where(chosen, uniform, normal).clamp(1e-3, 1 - 1e-3)
 
 
 def train_editor(config: EditorConfig) -> None:

@@ -50,21 +50,28 @@ class Naming(nn.Module):
         classes = SHAPE_CLASSES + COLOUR_CLASSES
         self.target_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
         self.source_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
-        self._seen: tuple[Tensor, Tensor] | None = None
+        self._source: Tensor | None = None
+        self._target: Tensor | None = None
+        self._context: Tensor | None = None
         blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
         blocks[len(blocks) // 2 - 1].register_forward_hook(self._keep)
 
     def _keep(self, _module: nn.Module, _args: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-        self._seen = output[0], output[1]
+        if len(output) == 3:  # `encode_source` asks for keys and values too
+            self._source = output[0]
+        else:
+            self._target, self._context = output
 
     def loss(self, target_names: Tensor, source_names: Tensor | None) -> Tensor:
         """Cross-entropy of the names (B, T, h, w, 2) at the tokens of the last forward."""
-        assert self._seen is not None, "the transformer has not run"
-        hidden_states, context = self._seen
-        self._seen = None
-        result = _cross_entropy(self.target_head(hidden_states), target_names.flatten(1, 3))
+        assert self._target is not None, "the transformer has not run"
+        assert self._context is not None
+        target, source = self._target, self._source
+        if source is None:
+            source = self._context[:, : target.shape[1]]  # it travels before the text
+        self._source = self._target = self._context = None
+        result = _cross_entropy(self.target_head(target), target_names.flatten(1, 3))
         if source_names is not None:
-            source = context[:, : hidden_states.shape[1]]  # it travels before the text
             result = result + _cross_entropy(self.source_head(source), source_names.flatten(1, 3))
         return result
 
