@@ -43,7 +43,7 @@ class Batch:
 class LatentStream:
     """The batches of a run, in the order of its steps; `patch` is the side of a token in latents."""
 
-    def __init__(self, vae: AutoencoderKLHunyuanVideo, config: EditorConfig, patch: int = 2) -> None:
+    def __init__(self, vae: AutoencoderKLHunyuanVideo, config: EditorConfig, patch: int) -> None:
         self.vae = vae
         self.config = config
         self.cell = vae.spatial_compression_ratio * patch
