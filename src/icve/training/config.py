@@ -72,7 +72,7 @@ class ModelConfig(Strict):
     pooled_width: int = 64
     flow_shift: float = 3.0
     sampling_steps: int = 12
-    guidance_scale: float = 1.0
+    guidance_scale: float = 3.0
     sizes: list[tuple[int, int, int]] = [(9, 64, 64), (9, 48, 80), (9, 80, 48)]
 
 
