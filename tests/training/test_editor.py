@@ -152,3 +152,8 @@ def test_stages_follow_each_other_and_the_card_says_so(start, tmp_path):
 def test_no_start_and_no_autoencoder(tmp_path):
     with pytest.raises(InputError, match="needs an autoencoder"):
         train_editor(config(tmp_path / "run"))
+
+
+def test_draws_need_a_source_that_they_can_share(start, tmp_path):
+    with pytest.raises(InputError, match="draws: 4 needs a model whose source_attention is self"):
+        train_editor(config(tmp_path / "run", start=start, draws=4))

@@ -95,7 +95,7 @@ class EditorConfig(RunConfig):
     draws: int = Field(
         default=1,
         ge=1,
-        description="noise levels of each sample in a step; with source_attention self they share a source",
+        description="noise levels of each sample in a step, which share its source: source_attention self only",
     )
     chunk: int = Field(default=1024, description="samples encoded at once")
     chunk_epochs: int = Field(default=4, description="times that each of them is used, with fresh noise")

@@ -154,6 +154,8 @@ def train_editor(config: EditorConfig) -> None:
         pipe = build_pipeline(config.model, config.autoencoder)
     else:
         raise InputError("a new model needs an autoencoder: set `autoencoder` to its folder, or `start` to a model's.")
+    if config.draws > 1 and config.data != "text_to_video" and pipe.transformer.config.source_attention != "self":
+        raise InputError(f"draws: {config.draws} needs a model whose source_attention is self; set draws: 1.")
     pipe.to(DTYPE)
     pipe.vae.to(memory_format=torch.channels_last_3d)
     use_fast_convolutions(pipe.vae)
