@@ -20,6 +20,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(description, indent=2, ensure_ascii=False))
         return 0
     print(f"{description['model']}  ({description['folder']})")
+    if description["base"]:
+        print(f"a LoRA on the base {description['base']}")
     print(f"licence: {description['licence'] or 'not stated'}")
     print("components:")
     for part in description["components"]:
@@ -54,7 +56,8 @@ def describe(model: str) -> dict[str, Any]:
         sizes.append({"size": [frames, height, width], "weights_bytes": need.weights, "window_bytes": need.window})
     return {
         "model": model,
-        "folder": str(summary.folder),
+        "folder": str(summary.adapter or summary.folder),
+        "base": str(summary.folder) if summary.adapter else None,
         "licence": settings.pop("licence"),
         "components": [
             {"name": part.name, "class": part.class_name, "parameters": part.parameters} for part in summary.components

@@ -47,6 +47,7 @@ class InContextTransformerBlock(HunyuanVideoTransformerBlock):
         attention_mask: Tensor | None,
         image_rotary_emb: Tensor,
         source_temb: Tensor | None = None,
+        source_rotary_emb: Tensor | None = None,
         source_key_value: KeyValue | None = None,
         return_key_value: bool = False,
     ) -> BlockOutput:
@@ -59,6 +60,7 @@ class InContextTransformerBlock(HunyuanVideoTransformerBlock):
             attention_mask: See `InContextAttnProcessor`.
             image_rotary_emb: See `rotate`.
             source_temb: Modulation of the source (B, D).
+            source_rotary_emb: The source's positions, as `image_rotary_emb`.
             source_key_value: The source's keys and values, where it is not in `encoder_hidden_states`.
             return_key_value: Return the keys and values of `hidden_states` as a third value.
         """
@@ -75,6 +77,7 @@ class InContextTransformerBlock(HunyuanVideoTransformerBlock):
             attention_mask,
             image_rotary_emb=image_rotary_emb,
             source_hidden_states=norm_source,
+            source_rotary_emb=source_rotary_emb,
             source_key_value=source_key_value,
             needed=_needed(self.last, return_key_value),
         )
@@ -116,6 +119,7 @@ class InContextSingleTransformerBlock(HunyuanVideoSingleTransformerBlock):
         attention_mask: Tensor | None,
         image_rotary_emb: Tensor,
         source_temb: Tensor | None = None,
+        source_rotary_emb: Tensor | None = None,
         source_key_value: KeyValue | None = None,
         return_key_value: bool = False,
     ) -> BlockOutput:
@@ -133,6 +137,7 @@ class InContextSingleTransformerBlock(HunyuanVideoSingleTransformerBlock):
             attention_mask,
             image_rotary_emb=image_rotary_emb,
             source_hidden_states=norm_source,
+            source_rotary_emb=source_rotary_emb,
             source_key_value=source_key_value,
             needed=_needed(self.last, return_key_value),
         )

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.transformers.transformer_hunyuan_video import HunyuanVideoTransformer3DModel
@@ -13,13 +14,26 @@ from torch import Tensor, nn
 
 from icve.models.attention import KeyValue
 from icve.models.blocks import InContextSingleTransformerBlock, InContextTransformerBlock
+from icve.models.context_parallel import ContextParallel
 
 SourceCache = list[KeyValue]
 """The source's keys and values in every block, as `encode_source` returns them."""
 
+SOURCE_OPTIONS = {
+    "source_attention": ("full", "self"),
+    "source_timestep": ("zero", "target"),
+    "source_positions": ("same", "shifted"),
+    "type_embedding": (False, True),
+}
+"""How the source enters, and the choices; the first of each is the paper's."""
+
+TARGET, SOURCE = 0, 1  # rows of the type embedder
+
 
 class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
-    """HunyuanVideo with the source video's tokens in context. No parameter is added: every checkpoint fits.
+    """HunyuanVideo with the source video's tokens in context.
+
+    No parameter is added (without `type_embedding`): every checkpoint fits.
 
     Takes the constructor arguments of diffusers' `HunyuanVideoTransformer3DModel`, of which `image_condition_type`
     must stay None, and
@@ -27,6 +41,11 @@ class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
     Args:
         source_attention: "full" lets source tokens attend to all tokens (the paper, and the only choice for released
             weights); "self" to source tokens only, so that `encode_source` serves all denoising steps of an edit.
+        source_timestep: The timestep that modulates source tokens: "zero" (the paper) or the "target"'s own.
+        source_positions: Rotary positions of the source: the "same" as the target's (the paper), or "shifted" in time
+            behind the target's T latent frames, at T to 2T - 1.
+        type_embedding: Add one of two learned vectors to target and to source tokens, zero in a new model. It is
+            `with_options` that gives it to weights that were trained without.
     """
 
     _no_split_modules = [  # noqa: RUF012 - an instance never changes it
@@ -58,11 +77,16 @@ class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
         rope_axes_dim: tuple[int, ...] = (16, 56, 56),
         image_condition_type: str | None = None,
         source_attention: Literal["full", "self"] = "full",
+        source_timestep: Literal["zero", "target"] = "zero",
+        source_positions: Literal["same", "shifted"] = "same",
+        type_embedding: bool = False,
     ) -> None:
         if image_condition_type is not None:
             raise ValueError(f"`image_condition_type` must be None, got {image_condition_type!r}: use a T2V model.")
-        if source_attention not in ("full", "self"):
-            raise ValueError(f"`source_attention` must be 'full' or 'self', got {source_attention!r}.")
+        chosen = (source_attention, source_timestep, source_positions, type_embedding)
+        for (name, choices), choice in zip(SOURCE_OPTIONS.items(), chosen, strict=True):
+            if choice not in choices:
+                raise ValueError(f"`{name}` must be {choices[0]!r} or {choices[1]!r}, got {choice!r}.")
         super().__init__(
             in_channels=in_channels,
             out_channels=out_channels,
@@ -92,6 +116,43 @@ class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
             InContextSingleTransformerBlock(*arguments, last=index == num_single_layers - 1)
             for index in range(num_single_layers)
         )
+        self.type_embedder = nn.Embedding(2, num_attention_heads * attention_head_dim) if type_embedding else None
+        if self.type_embedder is not None:
+            nn.init.zeros_(self.type_embedder.weight)
+        self.context_parallel: ContextParallel | None = None
+        self.compute_dtype: torch.dtype | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which dtype inputs are expected: `compute_dtype`, where weights are gathered in another than they are
+        kept in, or that of the weights."""
+        return self.compute_dtype or super().dtype
+
+    @property
+    def can_cache_source(self) -> bool:
+        """Whether the source contributes the same to every step, so that `encode_source` can compute it once."""
+        return bool(self.config.source_attention == "self" and self.config.source_timestep == "zero")
+
+    def set_context_parallel(self, group: dist.ProcessGroup | None) -> None:
+        """Share the work on one batch with the other ranks of `group`; None ends it. See `context_parallel`.
+
+        Every rank calls `forward` with the same inputs and gets the same velocity. `encode_source` then returns this
+        rank's heads only.
+
+        Raises:
+            ValueError: The heads cannot be shared out evenly.
+        """
+        parallel = None if group is None else ContextParallel.of(group)
+        heads = self.config.num_attention_heads
+        if parallel is not None and heads % parallel.degree:
+            raise ValueError(f"{heads} attention heads cannot be shared by {parallel.degree} context-parallel ranks.")
+        self.context_parallel = parallel
+        for block in self._blocks:
+            block.attn.processor.context_parallel = parallel
+
+    @property
+    def _blocks(self) -> list[nn.Module]:
+        return [*self.transformer_blocks, *self.single_transformer_blocks]
 
     @apply_lora_scale("attention_kwargs")
     def forward(
@@ -118,7 +179,7 @@ class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
             encoder_attention_mask: (B, L), nonzero where text is; at least one token each.
             pooled_projections: Pooled text (B, pooled_projection_dim).
             guidance: (B,), the embedded guidance scale times 1000; needed by models with `guidance_embeds`.
-            source_cache: `encode_source`'s answer, instead of `source_hidden_states`; `source_attention="self"` only.
+            source_cache: `encode_source`'s answer, instead of `source_hidden_states`.
             attention_kwargs: {"scale": float} scales LoRA layers.
             return_dict: Return a `Transformer2DModelOutput` instead of a tuple.
 
@@ -126,45 +187,48 @@ class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
             The velocity (B, C, T, H, W).
 
         Raises:
-            ValueError: Shapes do not fit the model or each other.
+            ValueError: Shapes do not fit the model or each other, or the ranks of `set_context_parallel`.
         """
+        if self.context_parallel is not None and self.is_cache_enabled:
+            raise ValueError(
+                "A step cache (`enable_cache`) decides on each rank alone: do without context parallelism."
+            )
         self._check_latents("hidden_states", hidden_states)
         _check_shape("timestep", timestep, (hidden_states.shape[0],))
         self._check_conditions(hidden_states.shape[0], pooled_projections, guidance)
         self._check_text(hidden_states.shape[0], encoder_hidden_states, encoder_attention_mask)
         self._check_source(hidden_states, source_hidden_states, source_cache)
 
-        image_rotary_emb = self._rotary_embedding(hidden_states)
+        positions, source_positions = self._rotary_embeddings(hidden_states)
         temb, _ = self.time_text_embed(timestep, pooled_projections, guidance)
         text, text_mask = _cut_text(encoder_hidden_states, encoder_attention_mask)
         context = self.context_embedder(text, timestep, text_mask)
         num_frames, height, width = hidden_states.shape[2:]
-        hidden_states = self.x_embedder(hidden_states)
+        hidden_states = self._embed(hidden_states, TARGET)
 
         source_temb = None
-        video_length = hidden_states.shape[1]
         if source_hidden_states is not None:
-            # The clean branch keeps the pooled text and the guidance, unlike diffusers' `token_replace`.
-            source_temb, _ = self.time_text_embed(torch.zeros_like(timestep), pooled_projections, guidance)
-            context = torch.cat([self.x_embedder(source_hidden_states), context], dim=1)
-        if source_hidden_states is not None or source_cache is not None:
-            video_length *= 2
+            source_temb = temb
+            if self.config.source_timestep == "zero":
+                # The clean branch keeps the pooled text and the guidance, unlike diffusers' `token_replace`.
+                source_temb, _ = self.time_text_embed(torch.zeros_like(timestep), pooled_projections, guidance)
+            context = torch.cat([self._embed(source_hidden_states, SOURCE), context], dim=1)
 
         attention_mask = None
         if text_mask is not None:
+            videos = 1 if source_hidden_states is None and source_cache is None else 2
+            video_length = videos * num_frames * height * width // self._patch_volume
             attention_mask = nn.functional.pad(text_mask, (video_length, 0), value=True)[:, None, None]
 
-        blocks = [*self.transformer_blocks, *self.single_transformer_blocks]
-        key_values: Sequence[KeyValue | None] = [None] * len(blocks) if source_cache is None else source_cache
-        for block, key_value in zip(blocks, key_values, strict=True):
-            call: Callable[..., Any] = block
-            if torch.is_grad_enabled() and self.gradient_checkpointing:
-                call = partial(self._gradient_checkpointing_func, block)
-            hidden_states, context = call(
-                hidden_states, context, temb, attention_mask, image_rotary_emb, source_temb, key_value
+        key_values: Sequence[KeyValue | None] = [None] * len(self._blocks) if source_cache is None else source_cache
+        for block, key_value in zip(self._blocks, key_values, strict=True):
+            hidden_states, context = self._call(block)(
+                hidden_states, context, temb, attention_mask, positions, source_temb, source_positions, key_value
             )
 
         hidden_states = self.proj_out(self.norm_out(hidden_states, temb))
+        if self.context_parallel is not None:
+            hidden_states = self.context_parallel.all_tokens(hidden_states)
         output = self._unpatchify(hidden_states, num_frames, height, width)
         return Transformer2DModelOutput(sample=output) if return_dict else (output,)
 
@@ -185,38 +249,60 @@ class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
             A pair (keys, values) for each block, (B, tokens, heads, head_dim) each, for `forward`'s `source_cache`.
 
         Raises:
-            ValueError: Shapes do not fit, or the model has `source_attention="full"`, where the source sees the
-                target and changes with it.
+            ValueError: Shapes do not fit, or what the source contributes changes with the target or its timestep: see
+                `can_cache_source`.
         """
-        if self.config.source_attention != "self":
-            raise ValueError("`encode_source` needs a model with `source_attention='self'`.")
+        self._check_cacheable("encode_source")
         self._check_latents("source_hidden_states", source_hidden_states)
         self._check_conditions(source_hidden_states.shape[0], pooled_projections, guidance)
 
-        image_rotary_emb = self._rotary_embedding(source_hidden_states)
+        _, positions = self._rotary_embeddings(source_hidden_states)
         timestep = torch.zeros(source_hidden_states.shape[0], device=source_hidden_states.device)
         temb, _ = self.time_text_embed(timestep, pooled_projections, guidance)
-        hidden_states = self.x_embedder(source_hidden_states)
+        hidden_states = self._embed(source_hidden_states, SOURCE)
         no_text = hidden_states[:, :0]
         source_cache = []
         self._reset_stateful_cache()
         with self.cache_context("source"):
-            for block in [*self.transformer_blocks, *self.single_transformer_blocks]:
-                hidden_states, _, key_value = block(
-                    hidden_states, no_text, temb, None, image_rotary_emb, return_key_value=True
+            for block in self._blocks:
+                hidden_states, _, key_value = self._call(block)(
+                    hidden_states, no_text, temb, None, positions, None, None, None, True
                 )
                 source_cache.append(key_value)
         return source_cache
 
-    def _rotary_embedding(self, latents: Tensor) -> Tensor:
+    def _call(self, block: nn.Module) -> Callable[..., Any]:
+        if torch.is_grad_enabled() and self.gradient_checkpointing:
+            return partial(self._gradient_checkpointing_func, block)
+        return block
+
+    def _embed(self, latents: Tensor, stream: int) -> Tensor:
+        tokens = self.x_embedder(latents)
+        if self.type_embedder is not None:
+            tokens = tokens + self.type_embedder.weight[stream]
+        return tokens if self.context_parallel is None else self.context_parallel.own_tokens(tokens)
+
+    def _rotary_embeddings(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """The target's and the source's, complex (S, 1, head_dim / 2)."""
+        shifted = self.config.source_positions == "shifted"
+        if shifted:
+            latents = latents[:1, :1].repeat(1, 1, 2, 1, 1)
         cos, sin = self.rope(latents)  # each value twice, once for either channel of a pair
-        return torch.complex(cos[:, ::2], sin[:, ::2])[:, None]
+        embedding = torch.complex(cos[:, ::2], sin[:, ::2])[:, None]
+        streams = embedding.chunk(2) if shifted else (embedding, embedding)
+        if self.context_parallel is not None:
+            streams = tuple(self.context_parallel.own_tokens(stream, dim=0) for stream in streams)
+        return streams
+
+    @property
+    def _patch_volume(self) -> int:
+        return int(self.config.patch_size_t * self.config.patch_size**2)
 
     def _unpatchify(self, hidden_states: Tensor, num_frames: int, height: int, width: int) -> Tensor:
         p, p_t = self.config.patch_size, self.config.patch_size_t
         hidden_states = hidden_states.unflatten(1, (num_frames // p_t, height // p, width // p))
         hidden_states = hidden_states.unflatten(4, (-1, p_t, p, p)).permute(0, 4, 1, 5, 2, 6, 3, 7)
-        return hidden_states.flatten(6, 7).flatten(4, 5).flatten(2, 3)
+        return hidden_states.reshape(len(hidden_states), -1, num_frames, height, width)
 
     def _check_latents(self, name: str, latents: Tensor) -> None:
         p, p_t, channels = self.config.patch_size, self.config.patch_size_t, self.config.in_channels
@@ -244,15 +330,18 @@ class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
         if source is not None:
             _check_shape("source_hidden_states", source, tuple(target.shape))
         if cache is not None:
-            if self.config.source_attention != "self":
-                raise ValueError("`source_cache` needs a model with `source_attention='self'`.")
-            blocks = self.config.num_layers + self.config.num_single_layers
-            if len(cache) != blocks:
-                raise ValueError(f"`source_cache` holds {len(cache)} blocks, the model has {blocks}.")
-            p, p_t = self.config.patch_size, self.config.patch_size_t
-            tokens = target[0, 0].numel() // (p_t * p**2)
-            heads = (self.config.num_attention_heads, self.config.attention_head_dim)
-            _check_shape("source_cache's keys", cache[0][0], (target.shape[0], tokens, *heads))
+            self._check_cacheable("source_cache")
+            if len(cache) != len(self._blocks):
+                raise ValueError(f"`source_cache` holds {len(cache)} blocks, the model has {len(self._blocks)}.")
+            tokens, heads = target[0, 0].numel() // self._patch_volume, self.config.num_attention_heads
+            if self.context_parallel is not None:
+                heads //= self.context_parallel.degree
+            shape = (target.shape[0], tokens, heads, self.config.attention_head_dim)
+            _check_shape("source_cache's keys", cache[0][0], shape)
+
+    def _check_cacheable(self, name: str) -> None:
+        if not self.can_cache_source:
+            raise ValueError(f"`{name}` needs a model with `source_attention='self'` and `source_timestep='zero'`.")
 
 
 def _check_shape(name: str, tensor: Tensor, expected: tuple[int, ...]) -> None:

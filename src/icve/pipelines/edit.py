@@ -23,6 +23,7 @@ from transformers import CLIPTextModel, LlamaModel, PreTrainedTokenizerBase
 
 from icve.errors import InputError
 from icve.models import InContextHunyuanVideoTransformer3DModel
+from icve.pipelines.adapters import with_adapter
 from icve.pipelines.inputs import batched, check_options, latent_shape, video_tensor
 from icve.pipelines.models import (
     COMPONENTS,
@@ -30,7 +31,7 @@ from icve.pipelines.models import (
     SETTINGS,
     fetch_model,
     load_component,
-    read_index,
+    open_folder,
     show_licence,
 )
 from icve.pipelines.text import encode_pooled, encode_prompts, text_overflow
@@ -140,25 +141,26 @@ class InContextVideoEditPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin)
         """Loads a bundled model ("mini"), a folder, or a Hugging Face id, and shows its licence on stderr.
 
         `model` is a folder that `save_pretrained` wrote, or a HunyuanVideo text-to-video model in diffusers'
-        layout (whose prompt template is not used: the reference editor has none). `torch_dtype` is one for
-        all components, or one for each with "default" for the others (float32 when absent). `overrides` are
-        components, used instead of the model's own (`transformer=`), or defaults of `__init__`. The rest is
-        for downloads from the hub.
+        layout (whose prompt template is not used: the reference editor has none), or an adapter folder
+        (`icve.pipelines.adapters`): then its base is loaded and the LoRA put on it, active and not fused.
+        `torch_dtype` is one for all components, or one for each with "default" for the others (float32 when
+        absent). `overrides` are components, used instead of the model's own (`transformer=`), or defaults of
+        `__init__`. The rest is for downloads from the hub.
 
         Raises `InputError` for an unknown model, and for a checkpoint with a missing, unknown or misshapen
         tensor.
         """
         if unknown := set(overrides) - set(COMPONENTS) - set(SETTINGS):
             raise TypeError(f"from_pretrained() got unexpected arguments: {', '.join(sorted(unknown))}")
-        folder = fetch_model(
-            model,
-            skip=set(overrides),
-            revision=revision,
-            cache_dir=cache_dir,
-            token=token,
-            local_files_only=local_files_only,
-        )
-        index = read_index(folder, (cls.__name__, HUNYUAN_PIPELINE))
+        hub = {
+            "revision": revision,
+            "cache_dir": cache_dir,
+            "token": token,
+            "local_files_only": local_files_only,
+        }
+        folder = fetch_model(model, skip=set(overrides), **hub)
+        files = open_folder(folder, (cls.__name__, HUNYUAN_PIPELINE), skip=set(overrides), **hub)
+        index = files.index
         dtypes = torch_dtype if isinstance(torch_dtype, dict) else {"default": torch_dtype}
         default_dtype = dtypes.get("default", torch.float32)
         arguments = {key: index[key] for key in SETTINGS if key in index} | overrides
@@ -166,7 +168,8 @@ class InContextVideoEditPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin)
             arguments.setdefault("licence", HUNYUAN_LICENCE)
         for name in COMPONENTS:
             if name not in arguments:
-                arguments[name] = load_component(folder, name, dtypes.get(name, default_dtype))
+                arguments[name] = load_component(files.folder, name, dtypes.get(name, default_dtype))
+        arguments["transformer"] = with_adapter(arguments["transformer"], files)
         pipe = cls(**arguments)
         pipe.register_to_config(_name_or_path=str(model))
         if pipe.config.licence:
@@ -317,7 +320,7 @@ class InContextVideoEditPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin)
         if self.transformer.config.guidance_embeds:
             inputs["guidance"] = pooled.new_full((len(pooled),), embedded_guidance) * 1000
         source = None if source is None else source.to(pooled.device, dtype)
-        if source is not None and self.transformer.config.source_attention == "self":
+        if source is not None and self.transformer.can_cache_source:
             inputs["source_cache"] = self.transformer.encode_source(source, pooled, inputs.get("guidance"))
             source = None
         return Branch(name, inputs | {"source_hidden_states": source})

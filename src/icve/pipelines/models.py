@@ -9,7 +9,8 @@ safetensors only.
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType
@@ -25,6 +26,7 @@ from icve.models import InContextHunyuanVideoTransformer3DModel
 
 BUNDLED_MODELS = Path(__file__).parents[1] / "assets"
 MODEL_INDEX = "model_index.json"
+LORA_FILE = "pytorch_lora_weights.safetensors"
 # https://huggingface.co/tencent/HunyuanVideo, LICENSE
 HUNYUAN_LICENCE = (
     "HunyuanVideo weights: Tencent Hunyuan Community License, which excludes the European Union, the United "
@@ -52,6 +54,8 @@ SETTINGS: dict[str, Any] = {
     "sizes": list,
     "licence": (str, NoneType),
 }
+# of an adapter's folder, see adapters.py
+ADAPTER_ENTRIES: dict[str, Any] = {"base": str, "source": dict}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -76,7 +80,7 @@ def resolve_model(name: str | Path) -> Path | str:
     )
 
 
-def fetch_model(name: str | Path, skip: set[str], **hub: Any) -> Path:
+def fetch_model(name: str | Path, skip: Collection[str], **hub: Any) -> Path:
     """The local folder of a model, downloaded when it is a hub id; components in `skip` are left there.
 
     `hub` are arguments of `huggingface_hub.snapshot_download`: `revision`, `cache_dir`, `token`,
@@ -86,7 +90,7 @@ def fetch_model(name: str | Path, skip: set[str], **hub: Any) -> Path:
     model = resolve_model(name)
     if isinstance(model, Path):
         return model
-    files = [MODEL_INDEX] + [
+    files = [MODEL_INDEX, LORA_FILE] + [
         f"{part}/*.{ext}" for part in COMPONENTS if part not in skip for ext in ("json", "txt", "safetensors")
     ]
     try:
@@ -101,13 +105,51 @@ def fetch_model(name: str | Path, skip: set[str], **hub: Any) -> Path:
 def read_index(folder: Path, pipelines: tuple[str, ...]) -> dict[str, Any]:
     """The model's `model_index.json`: of one of the classes `pipelines`, with well-typed `SETTINGS`."""
     path = folder / MODEL_INDEX
-    index = _loaded(path, lambda: json.loads(path.read_text(encoding="utf-8")))
+    index = load_or_explain(path, lambda: json.loads(path.read_text(encoding="utf-8")))
     if not isinstance(index, dict) or index.get("_class_name") not in pipelines:
         raise InputError(f"{path} does not describe a model of this kind: its _class_name must be {pipelines}.")
-    for key, types in SETTINGS.items():
+    for key, types in (SETTINGS | ADAPTER_ENTRIES).items():
         if key in index and not isinstance(index[key], types):
             raise InputError(f"{path} has {key} = {index[key]!r}, which has the wrong type.")
     return index
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model on disk: the `folder` of its components, what its `index` says, and, where it is an adapter on that
+    model, the `adapter`'s folder (`index` is then the base's, overridden by the adapter's)."""
+
+    folder: Path
+    index: dict[str, Any]
+    adapter: Path | None = None
+
+
+def open_folder(folder: Path, pipelines: tuple[str, ...], skip: Collection[str] = (), **hub: Any) -> ModelFiles:
+    """A model's folder, and that of its base when it is an adapter folder; a base on the hub is fetched.
+
+    Raises `InputError` when the folder, or the base, is none or cannot be had, or when the base is an adapter too.
+    """
+    index = read_index(folder, pipelines)
+    if "base" not in index:
+        return ModelFiles(folder, index)
+    base = _base_folder(folder, index["base"], skip, **hub)
+    base_index = read_index(base, pipelines)
+    if "base" in base_index:
+        raise InputError(f"The base {base} of the adapter {folder} is an adapter itself: name the model under it.")
+    own = {key: value for key, value in index.items() if key != "_class_name"}
+    return ModelFiles(base, base_index | own, folder)
+
+
+def _base_folder(folder: Path, base: str, skip: Collection[str], **hub: Any) -> Path:
+    if not base.startswith(".") and not Path(base).is_absolute():  # a name
+        return fetch_model(base, skip, **hub)
+    path = (folder / base).resolve()
+    if not (path / MODEL_INDEX).is_file():
+        raise InputError(
+            f"The base model {path} of the adapter {folder} is missing: put it there, or write where it is as "
+            f"`base` in {folder / MODEL_INDEX}."
+        )
+    return path
 
 
 def load_component(folder: Path, name: str, dtype: torch.dtype) -> Any:
@@ -124,10 +166,10 @@ def load_component(folder: Path, name: str, dtype: torch.dtype) -> Any:
         # as the file says: versions of transformers 5 rebuild a byte-level Llama tokenizer without its spaces
         cls = PreTrainedTokenizerFast
     if not issubclass(cls, torch.nn.Module):
-        return _loaded(path, lambda: cls.from_pretrained(path))
+        return load_or_explain(path, lambda: cls.from_pretrained(path))
     from_transformers = issubclass(cls, PreTrainedModel)
     options = {"dtype": dtype, "ignore_mismatched_sizes": True} if from_transformers else {"torch_dtype": dtype}
-    model, info = _loaded(
+    model, info = load_or_explain(
         path, lambda: cls.from_pretrained(path, output_loading_info=True, use_safetensors=True, **options)
     )
     own_parts = {part for part, _ in model.named_children()}
@@ -159,7 +201,7 @@ def show_licence(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
-def _loaded(path: Path, load: Callable[[], Any]) -> Any:
+def load_or_explain(path: Path, load: Callable[[], Any]) -> Any:
     """`load()`; whatever a broken or foreign file makes the libraries raise becomes one sentence."""
     try:
         return load()

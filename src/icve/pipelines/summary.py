@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from icve.errors import InputError
 from icve.pipelines.edit import HUNYUAN_PIPELINE, InContextVideoEditPipeline
-from icve.pipelines.models import COMPONENTS, HUNYUAN_LICENCE, SETTINGS, read_index
+from icve.pipelines.models import COMPONENTS, HUNYUAN_LICENCE, LORA_FILE, SETTINGS, open_folder
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,15 @@ class Component:
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """A model folder's `components` and `settings`: the pipeline's defaults, overridden by the model's index."""
+    """A model folder's `components` and `settings`: the pipeline's defaults, overridden by the model's index.
+
+    Of an adapter, `folder` is its base's, `adapter` its own, and it counts as the component "adapter".
+    """
 
     folder: Path
     components: list[Component]
     settings: dict[str, Any]
+    adapter: Path | None = None
 
     @property
     def parameters(self) -> int:
@@ -39,7 +43,8 @@ class ModelSummary:
 
 def summarise(folder: Path) -> ModelSummary:
     """Reads the model in `folder`; raises `InputError` for files that are missing or cannot be read."""
-    index = read_index(folder, (InContextVideoEditPipeline.__name__, HUNYUAN_PIPELINE))
+    files = open_folder(folder, (InContextVideoEditPipeline.__name__, HUNYUAN_PIPELINE))
+    folder, index = files.folder, files.index
     defaults = inspect.signature(InContextVideoEditPipeline.__init__).parameters
     settings = {name: index.get(name, defaults[name].default) for name in SETTINGS}
     if index["_class_name"] == HUNYUAN_PIPELINE:
@@ -52,12 +57,14 @@ def summarise(folder: Path) -> ModelSummary:
         declared = index.get(name)
         class_name = declared[1] if isinstance(declared, list) else COMPONENTS[name].__name__
         components.append(Component(name, class_name, _parameters(path), _config(path)))
-    return ModelSummary(folder, components, settings)
+    if files.adapter is not None:
+        components.append(Component("adapter", "LoRA", _parameters(files.adapter, LORA_FILE), {}))
+    return ModelSummary(folder, components, settings, files.adapter)
 
 
-def _parameters(path: Path) -> int:
+def _parameters(path: Path, pattern: str = "*.safetensors") -> int:
     total = 0
-    for file in path.glob("*.safetensors"):
+    for file in path.glob(pattern):
         try:
             with safe_open(file, "np") as tensors:
                 total += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())  # noqa: SIM118

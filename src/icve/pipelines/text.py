@@ -40,8 +40,7 @@ def encode_prompts(
     if not mask_BL[:, crop_start:].any(dim=1).all():
         raise InputError("A prompt has no token for the text encoder; write at least one word.")
     device = device if device is not None else text_encoder.device
-    output = text_encoder(input_ids=ids_BL.to(device), output_hidden_states=True, use_cache=False)
-    embeds_BLD = output.hidden_states[-(layer_skip + 1)]
+    embeds_BLD = _states(text_encoder, ids_BL.to(device), layer_skip)
     return embeds_BLD[:, crop_start:], mask_BL[:, crop_start:].to(device)
 
 
@@ -76,6 +75,20 @@ def text_overflow(
     """(kept, total) tokens of a prompt that `encode_prompts` would cut; None when it fits."""
     total = len(tokenizer(template.replace("{}", prompt), verbose=False).input_ids) - crop_start
     return (max_length, total) if total > max_length else None
+
+
+def _states(text_encoder: LlamaModel, ids_BL: torch.Tensor, layer_skip: int) -> torch.Tensor:
+    """`hidden_states[-(layer_skip + 1)]`. transformers knows what to record by a model's class, which FSDP changes."""
+    if layer_skip == 0:
+        return text_encoder(input_ids=ids_BL, use_cache=False).last_hidden_state
+    layer = [text_encoder.embed_tokens, *text_encoder.layers][-(layer_skip + 1)]
+    states: list[torch.Tensor] = []
+    hook = layer.register_forward_hook(lambda _layer, _inputs, output: states.append(output))
+    try:
+        text_encoder(input_ids=ids_BL, use_cache=False)
+    finally:
+        hook.remove()
+    return states[0]
 
 
 def _tokenize(
