@@ -22,39 +22,50 @@ COMMANDS = {
     "convert": "convert an original ICVE or HunyuanVideo checkpoint to a model folder",
     "evaluate": "measure a model on a benchmark",
     "train": "train a model",
+    "data": "make, encode and describe training sets",
 }
 
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 
+OPTIONAL = ("pyarrow", "tensorboard")  # packages of the extra "train"
+
 # EFBIG is what a file size limit (ulimit -f) gives, EDQUOT a full quota: the remedy is the same.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str, description: str, commands: dict[str, str]) -> argparse.ArgumentParser:
     """The parser of what stands before a command: it knows the commands' names, not their arguments."""
-    parser = argparse.ArgumentParser(prog="icve", description="Instruction-based video editing.")
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("--version", action="version", version=f"icve {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary in COMMANDS.items():
-        commands.add_parser(name, help=summary)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in commands.items():
+        subparsers.add_parser(name, help=summary)
     return parser
 
 
 def parse(argv: list[str]) -> tuple[ModuleType, argparse.Namespace]:
-    """The module of the command in `argv`, and the command's arguments."""
-    if not argv or argv[0] not in COMMANDS:
-        build_parser().parse_args(argv)
-    name = argv[0]
-    command = importlib.import_module(f"icve.commands.{name}")
+    """The module of the command in `argv`, and the command's arguments.
+
+    A module with `COMMANDS` of its own (`icve data`) has its subcommands in modules named after both: `data_info`.
+    """
+    prog, description, commands, module = "icve", "Instruction-based video editing.", COMMANDS, "icve.commands."
+    while True:
+        if not argv or argv[0] not in commands:
+            build_parser(prog, description, commands).parse_args(argv)
+        name, *argv = argv
+        prog, module = f"{prog} {name}", module + name
+        description = f"{commands[name][0].upper()}{commands[name][1:]}."
+        command = importlib.import_module(module)
+        if not hasattr(command, "COMMANDS"):
+            break
+        commands, module = command.COMMANDS, f"{module}_"
     parser = argparse.ArgumentParser(
-        prog=f"icve {name}",
-        description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.add_arguments(parser)
     # intermixed: `icve edit clip.mp4 -o out.mp4 "make it blue"`, which argparse cannot do below a subparser
-    return command, parser.parse_intermixed_args(argv[1:])
+    return command, parser.parse_intermixed_args(argv)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -90,6 +101,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("icve: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        return _refuse(f"this needs {error.name}, which is not installed: pip install 'icve[train]'")
     except BrokenPipeError:
         # The reader of our output (head, less) has gone: nothing is wrong, and Python's flush at exit must not
         # complain about it either.

@@ -21,7 +21,7 @@ def icve(*args: str, **options) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("command", ["edit", "info", "convert", "evaluate", "train"])
+@pytest.mark.parametrize("command", ["edit", "info", "convert", "evaluate", "train", "data"])
 def test_help_is_quick_and_imports_nothing_heavy(command):
     program = f"""
 import sys

@@ -1,0 +1,55 @@
+"""`icve data world`: the procedural world as a set, for tests, tutorials and first experiments."""
+
+import argparse
+from pathlib import Path
+
+from icve.commands.arguments import positive, seed
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `icve data world`."""
+    parser.epilog = "The same command goes on where it was stopped; a larger --pairs adds to the set."
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="SET", help="the set's folder")
+    parser.add_argument("--pairs", type=positive, required=True, metavar="N", help="how many")
+    parser.add_argument(
+        "--unpaired", action="store_true", help="source and target are two moments of a scene, as in stage 1"
+    )
+    parser.add_argument(
+        "--split", choices=("core", "full"), default="core", help="full: photographs and moving cameras"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="the same seed makes the same set (0)")
+    parser.add_argument(
+        "--buckets", type=_buckets, default="9x64x64", metavar="FxHxW,…", help="sizes, drawn equally often (9x64x64)"
+    )
+
+
+def _buckets(text: str) -> list[tuple[int, int, int]]:
+    buckets = []
+    for name in text.split(","):
+        try:
+            frames, height, width = map(int, name.split("x"))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{name!r} is not FRAMESxHEIGHTxWIDTH, such as 9x64x64") from None
+        buckets.append((frames, height, width))
+    return buckets
+
+
+def run(args: argparse.Namespace) -> int:
+    """Writes the set; returns 0."""
+    from tqdm import tqdm
+
+    from icve.data.samples import Bucket
+    from icve.data.world_export import export_world
+
+    buckets = [Bucket(*size) for size in args.buckets]
+    with tqdm(total=args.pairs, unit="pair") as bar:
+        export_world(
+            args.output,
+            args.pairs,
+            buckets,
+            unpaired_clips=args.unpaired,
+            split=args.split,
+            seed=args.seed,
+            progress=bar.update,
+        )
+    return 0
