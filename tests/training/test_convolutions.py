@@ -1,20 +1,31 @@
 """The fast convolutions are the same function, with the same gradients; inflation keeps what stills taught."""
 
+import json
+
 import pytest
 import torch
 from diffusers import AutoencoderKLHunyuanVideo
 
 from icve.training.autoencoder import build_autoencoder, inflate
-from icve.training.config import AutoencoderConfig, Phase
+from icve.training.autoencoder_run import train_autoencoder
+from icve.training.config import AutoencoderConfig
 from icve.training.convolutions import use_fast_convolutions
+from icve.training.parts import load_autoencoder
+
+CONFIG = {
+    "kind": "autoencoder",
+    "output": "unused",
+    "steps": 3,
+    "channels": [8, 8, 16],
+    "data": {"sets": [{"kind": "stills"}], "buckets": [{"size": "5x32x32", "batch": 2}]},
+    "optimizer": {"kind": "muon", "lr": 1e-3},
+    "log": {"tensorboard": False},
+}
 
 
 def autoencoder() -> AutoencoderKLHunyuanVideo:
     torch.manual_seed(0)
-    phase = Phase(steps=1, batch=1, frames=1)
-    return build_autoencoder(
-        AutoencoderConfig(kind="autoencoder", output="unused", phases=[phase], lr=1, channels=[8, 8, 8, 16])
-    )
+    return build_autoencoder(AutoencoderConfig.model_validate(CONFIG))
 
 
 @pytest.mark.parametrize("frames", [1, 9])
@@ -45,3 +56,15 @@ def test_inflation_keeps_stills_and_looks_at_the_last_frame_only():
     seen = convolution(clip)
     for t in range(5):
         torch.testing.assert_close(convolution(clip[:, :, t : t + 1])[:, :, 0], seen[:, :, t], atol=1e-5, rtol=1e-4)
+
+
+def test_an_autoencoders_run_makes_what_a_new_model_takes(tmp_path):
+    stills = AutoencoderConfig.model_validate(CONFIG | {"output": tmp_path / "stills"})
+    assert train_autoencoder(stills)
+    clips = CONFIG | {"output": tmp_path / "clips", "start": str(tmp_path / "stills"), "inflate": True}
+    assert train_autoencoder(AutoencoderConfig.model_validate(clips))
+    history = json.loads((tmp_path / "clips/model/training.json").read_text())
+    assert [(stage["name"], stage["samples"]) for stage in history] == [("stills", 6), ("clips", 6)]
+    vae = load_autoencoder(str(tmp_path / "clips"))
+    assert vae.config.block_out_channels == [8, 8, 16]
+    assert vae.config.scaling_factor not in (0.476986, 1.0)  # measured on its own latents

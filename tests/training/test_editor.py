@@ -1,159 +1,168 @@
-"""The training step by its definition, and whole tiny runs: learning, interrupting, resuming, staging."""
+"""Whole tiny runs: interrupting, resuming, staging, options, what the result's folder holds."""
 
 import json
+import signal
 
 import pytest
 import torch
 from tests import tiny
+from tests.training.runs import BUCKETS, config, world
 
+from icve.data.samples import Batch
 from icve.errors import InputError
 from icve.pipelines.edit import InContextVideoEditPipeline
-from icve.training.config import EditorConfig
-from icve.training.editor import InContextFlowMatching, train_editor
-from icve.training.latents import Batch, LatentStream
-from icve.training.naming import Naming
+from icve.training.editor import train_editor
+from icve.training.flow_matching import InContextFlowMatching
 
-PHASES = [{"steps": 3, "batch": 4, "frames": 1}, {"steps": 2, "batch": 2, "frames": 5}]
+WEIGHTS = "model/transformer/diffusion_pytorch_model.safetensors"
 
 
-def config(folder, **values) -> EditorConfig:
-    defaults = {
-        "kind": "editor",
-        "output": folder,
-        "data": "paired",
-        "operations": {"recolour": 1, "background": 1},
-        "phases": PHASES,
-        "lr": 1e-3,
-        "chunk": 8,
-        "chunk_epochs": 2,
-        "checkpoint_every": 2,
-    }
-    return EditorConfig(**(defaults | values))
-
-
-@pytest.fixture
-def start(tmp_path):
-    folder = tmp_path / "start"
-    tiny.save_tiny_model(folder)
-    return folder
-
-
-def test_loss_is_the_flow_matching_loss(start, monkeypatch):
-    """With a transformer that answers the true velocity, the loss is 0; with one that answers 0, its mean square."""
-    pipe = InContextVideoEditPipeline.from_pretrained(start)
-    method = InContextFlowMatching(pipe, config(start, changed_weight=3.0))
-    target, source = torch.randn(2, 16, 1, 8, 8), torch.randn(2, 16, 1, 8, 8)
-    batch = Batch(target, source, ["make it red", "remove the star"])
-    seen = {}
-
-    def oracle(hidden_states, source_hidden_states, timestep, **_):
-        seen.update(source=source_hidden_states, timestep=timestep)
-        sigma = (timestep / 1000).view(-1, 1, 1, 1, 1)
-        return ((hidden_states.float() - target) / sigma,)  # x_s = target + s (noise - target)
-
-    monkeypatch.setattr(pipe.transformer, "forward", oracle)
-    loss, _ = method.loss(batch, torch.Generator().manual_seed(0))
-    assert loss < 1e-2  # x_s went through bfloat16
-    assert torch.equal(seen["source"], source.bfloat16())
-    assert ((seen["timestep"] > 0) & (seen["timestep"] < 1000)).all()
-    monkeypatch.setattr(pipe.transformer, "forward", lambda hidden_states, **_: (torch.zeros_like(hidden_states),))
-    _, values = method.loss(batch, torch.Generator().manual_seed(0))
-    assert values["loss"] == pytest.approx(2.0, rel=0.15)  # variance of noise - target, both unit Gaussians
-
-
-def test_several_draws_share_the_source_and_change_nothing_else(tmp_path):
-    """Draws of a step, their source computed once, give the loss and the gradients of as many samples side by side."""
-
-    def run(draws: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        torch.manual_seed(0)
-        pipe = tiny.pipeline(source_attention="self", guidance_embeds=False).to(torch.bfloat16)
-        naming = Naming(pipe.transformer).to(torch.bfloat16)
-        settings = config(tmp_path, changed_weight=3.0, naming_weight=0.5, text_dropout=0, draws=draws)
-        method = InContextFlowMatching(pipe, settings, naming)
-        generator = torch.Generator().manual_seed(1)
-        target, source = torch.randn(2, 2, 16, 1, 8, 8, generator=generator)
-        names = torch.randint(0, 9, (2, 1, 4, 4, 2), generator=generator)
-        batch = Batch(target, source, ["make it red", "remove the star"], names, names)
-        method.sample_sigma = lambda *_: torch.tensor([0.2, 0.7, 0.4, 0.9])
-        if draws == 1:
-            batch = batch.rows([0, 0, 1, 1])
-        loss, _ = method.loss(batch, torch.Generator().manual_seed(0))
-        loss.backward()
-        block = pipe.transformer.transformer_blocks[0]
-        return loss, block.attn.to_k.weight.grad.float(), naming.source_head[1].weight.grad.float()
-
-    for shared, apart in zip(run(draws=2), run(draws=1), strict=True):
-        assert (shared - apart).norm() < 0.02 * apart.norm()
-
-
-def test_the_draws_of_a_sample_are_spread_over_the_noise_levels(tmp_path):
-    method = InContextFlowMatching(None, config(tmp_path, draws=4, logit_mean=0.6))
-    sigma = method.sample_sigma(5000, torch.Generator().manual_seed(0))
-    assert sigma.shape == (20000,)
-    assert torch.logit(sigma).median() == pytest.approx(0.6 * 0.95, abs=0.06)  # a tenth is uniform, of median 0
-    rows = sigma.view(-1, 4)
-    assert (rows.diff(dim=1) > 0).float().mean() > 0.85  # each from its own quarter, but for the uniform ones
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A model whose text side may be trained."""
+    return tiny.save_tiny_model(tmp_path_factory.mktemp("models") / "start")
 
 
 @pytest.mark.parametrize("naming", [0.0, 0.5])
-def test_interrupted_and_resumed_equals_uninterrupted(start, tmp_path, naming):
-    train_editor(config(tmp_path / "whole", start=start, naming_weight=naming))
-    interrupted = config(tmp_path / "parts", start=start, naming_weight=naming)
-    with pytest.raises(SystemExit) as stop:
-        train_with_stop_after(interrupted, steps=2)
-    assert stop.value.code == 0
-    train_editor(interrupted)
-    whole = (tmp_path / "whole/model/transformer/diffusion_pytorch_model.safetensors").read_bytes()
-    parts = (tmp_path / "parts/model/transformer/diffusion_pytorch_model.safetensors").read_bytes()
-    assert whole == parts
+def test_interrupted_and_resumed_equals_uninterrupted(start, tmp_path, naming, monkeypatch):
+    values = {"start": start, "flow": {"naming_weight": naming}, "train": {"text_encoders": True}}
+    assert train_editor(config(tmp_path / "whole", **values))
+    original, seen = InContextFlowMatching.loss, []
+
+    def loss(self, batch: Batch, share: int):
+        seen.append(batch.step)
+        if len(seen) == 3:
+            signal.raise_signal(signal.SIGINT)  # in the middle of a step, as Ctrl-C would
+        return original(self, batch, share)
+
+    monkeypatch.setattr(InContextFlowMatching, "loss", loss)
+    parts = config(tmp_path / "parts", **values)
+    assert not train_editor(parts)
+    assert not (tmp_path / "parts/model").exists()
+    assert train_editor(parts)
+    assert seen == [0, 1, 2, 3, 4]
+    assert (tmp_path / "whole" / WEIGHTS).read_bytes() == (tmp_path / "parts" / WEIGHTS).read_bytes()
+    whole, rows = ([json.loads(r) for r in (tmp_path / n / "log.jsonl").open()] for n in ("whole", "parts"))
+    assert [row["loss"] for row in rows] == [row["loss"] for row in whole]
 
 
-def train_with_stop_after(run_config: EditorConfig, steps: int) -> None:
-    """Raise SIGINT in the middle of a step, as Ctrl-C would."""
-    import signal
-
-    original, count = LatentStream.batch, 0
-
-    def batch(self, phase, step):
-        nonlocal count
-        count += 1
-        if count == steps:
-            signal.raise_signal(signal.SIGINT)
-        return original(self, phase, step)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LatentStream, "batch", batch)
-        train_editor(run_config)
+def test_a_run_that_has_ended_is_left_alone(start, tmp_path, capsys):
+    run = config(tmp_path / "run", start=start, steps=1)
+    train_editor(run)
+    before = (tmp_path / "run" / WEIGHTS).stat().st_mtime_ns
+    assert train_editor(run)
+    assert "has ended" in capsys.readouterr().err
+    assert (tmp_path / "run" / WEIGHTS).stat().st_mtime_ns == before
 
 
 def test_another_config_in_the_same_folder_is_refused(start, tmp_path):
-    train_editor(config(tmp_path / "run", start=start))
-    with pytest.raises(InputError, match="differs in lr"):
-        train_editor(config(tmp_path / "run", start=start, lr=2e-3))
+    train_editor(config(tmp_path / "run", start=start, steps=2))
+    with pytest.raises(InputError, match=r"optimizer.lr: 0.001 there, 0.002 here"):
+        train_editor(config(tmp_path / "run", start=start, steps=2, optimizer={"lr": 2e-3, "ema": 0.9}))
+
+
+def test_it_learns(start, tmp_path):
+    """The loss of one batch, over and over, falls."""
+    data = world() | {"buckets": [{"size": "1x32x32", "batch": 8}]}
+    values = {"start": start, "steps": 60, "data": data, "flow": {"text_dropout": 0}, "precision": "fp32"}
+    train_editor(config(tmp_path / "run", **values, optimizer={"lr": 3e-3, "warmup": 5}))
+    losses = [json.loads(row)["loss"] for row in (tmp_path / "run/log.jsonl").open()]
+    assert sum(losses[-10:]) < 0.85 * sum(losses[:10])
 
 
 def test_stages_follow_each_other_and_the_card_says_so(start, tmp_path):
-    first = config(tmp_path / "base", start=start, data="text_to_video", full_share=1.0)
-    second = config(tmp_path / "pretrain", start=tmp_path / "base/model", data="unpaired")
-    train_editor(first)
-    train_editor(second)
-    history = json.loads((tmp_path / "pretrain/model/training.json").read_text())
+    base = config(tmp_path / "base", start=start, data=world(pairs="text_to_video", full_share=1.0))
+    validation = {"every": 2, "samples": 4, "edits": 1}
+    pretrain = config(
+        tmp_path / "pretrain", start=tmp_path / "base", data=world(pairs="unpaired"), validation=validation
+    )
+    train_editor(base)
+    train_editor(pretrain)
+    folder = tmp_path / "pretrain/model"
+    history = json.loads((folder / "training.json").read_text())
     assert [stage["name"] for stage in history] == ["base", "pretrain"]
-    card = (tmp_path / "pretrain/model/README.md").read_text()
+    curve = history[1]["curve"]
+    assert [row["step"] for row in curve] == [2, 4, 5]
+    assert [row["samples"] for row in curve] == [8, 14, 16]
+    assert set(curve[0]["held_out"]) == {"0.1", "0.3", "0.5", "0.7", "0.9"}
+    card = (folder / "README.md").read_text()
     assert "| pretrain | unpaired (0% of the full split) | 5 | 16 |" in card
+    assert "| 16 |" in card[card.index("## pretrain") :]
     assert str(tmp_path) not in card + json.dumps(history)
-    configs = [path.read_text() for path in (tmp_path / "pretrain/model").rglob("*.json")]
-    assert not any(str(tmp_path) in text for text in configs)
-    pipe = InContextVideoEditPipeline.from_pretrained(tmp_path / "pretrain/model")
+    assert not any(str(tmp_path) in path.read_text() for path in folder.rglob("*.json"))
+    assert len(list((tmp_path / "pretrain/samples").glob("*.png"))) == 3
+    pipe = InContextVideoEditPipeline.from_pretrained(folder)
     edit = pipe(video=tiny.video(frames=5), prompt="make it red", num_inference_steps=1).videos
     assert edit.shape[1] == 5
 
 
+def test_a_held_out_loss_can_be_compared_over_a_run(start, tmp_path):
+    """With a learning rate of nothing, it stays what it is to the last digit: same samples, same noise."""
+    values = {"validation": {"every": 1, "samples": 4}, "optimizer": {"lr": 1e-30}, "precision": "fp32"}
+    train_editor(config(tmp_path / "run", start=start, steps=2, **values))
+    first, second = [json.loads(row)["held_out"] for row in (tmp_path / "run/curve.jsonl").open()]
+    assert first == second
+    assert len(set(first.values())) == len(first)
+
+
+def test_how_the_source_enters_is_kept_with_the_model(start, tmp_path):
+    flow = {"source_timestep": "target", "source_positions": "shifted", "type_embedding": True}
+    train_editor(config(tmp_path / "run", start=start, flow=flow))
+    transformer = InContextVideoEditPipeline.from_pretrained(tmp_path / "run/model").transformer
+    assert {key: transformer.config[key] for key in flow} == flow
+    assert transformer.type_embedder.weight.abs().max() > 0  # it started at zero, and has learned
+
+
+def test_chosen_layers_learn_and_the_others_stay(start, tmp_path):
+    train = {"what": "layers", "layers": ["*attn.to_q*"]}
+    train_editor(config(tmp_path / "run", start=start, train=train, precision="fp32"))
+    before = InContextVideoEditPipeline.from_pretrained(start).transformer.state_dict()
+    after = InContextVideoEditPipeline.from_pretrained(tmp_path / "run/model").transformer.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("attn.to_q" in name for name in changed)
+
+
+def test_an_adapter_is_a_small_folder_that_edits(start, tmp_path):
+    train = {"what": "lora", "lora": {"rank": 2, "alpha": 2}, "base": {"storage": "fp8"}}
+    parallel = {"checkpointing": "full"}
+    train_editor(config(tmp_path / "run", start=start, train=train, parallel=parallel))
+    folder = tmp_path / "run/model"
+    assert not (folder / "transformer").exists()
+    pipe = InContextVideoEditPipeline.from_pretrained(folder)
+    lora = [p for name, p in pipe.transformer.named_parameters() if "lora_B" in name]
+    assert max(p.abs().max() for p in lora) > 0
+    pipe(video=tiny.video(frames=5), prompt="make it red", num_inference_steps=1)
+    assert "Begun from" in (folder / "README.md").read_text()
+
+
+def test_a_new_model_takes_autoencoder_and_words_from_the_bundled_one(tmp_path):
+    model = {"heads": 2, "head_dim": 16, "dual_blocks": 1, "single_blocks": 1, "rope_axes_dim": [4, 6, 6]}
+    data = world(pairs="text_to_video") | {"buckets": [{"size": "1x64x64", "batch": 2}]}
+    train = {"text_encoders": True}
+    train_editor(config(tmp_path / "run", start="mini", steps=1, model=model, data=data, train=train))
+    new, old = (InContextVideoEditPipeline.from_pretrained(m) for m in (tmp_path / "run/model", "mini"))
+    words = [p.text_encoder.get_input_embeddings().weight for p in (new, old)]
+    assert torch.equal(words[0], words[1])
+    layers = [p.text_encoder.layers[0].self_attn.q_proj.weight for p in (new, old)]
+    assert not torch.equal(layers[0], layers[1])
+    assert new.transformer.config.num_attention_heads == 2
+
+
 def test_no_start_and_no_autoencoder(tmp_path):
     with pytest.raises(InputError, match="needs an autoencoder"):
+        train_editor(config(tmp_path / "run", model={}))
+    with pytest.raises(InputError, match="there is nothing to train"):
         train_editor(config(tmp_path / "run"))
 
 
 def test_draws_need_a_source_that_they_can_share(start, tmp_path):
-    with pytest.raises(InputError, match="draws: 4 needs a model whose source_attention is self"):
-        train_editor(config(tmp_path / "run", start=start, draws=4))
+    with pytest.raises(InputError, match="draws: 4 needs a source that the draws can share"):
+        train_editor(config(tmp_path / "run", start=start, flow={"draws": 4}))
+
+
+def test_stills_before_clips(start, tmp_path):
+    assert BUCKETS[0]["stop"] == BUCKETS[1]["start"]
+    train_editor(config(tmp_path / "run", start=start))
+    samples = [json.loads(row)["samples"] for row in (tmp_path / "run/log.jsonl").open()]
+    assert samples == [4, 8, 12, 14, 16]

@@ -5,8 +5,9 @@ from dataclasses import replace
 import torch
 from tests import tiny
 
+from icve.data.world.names import COLOURLESS, UNKNOWN, name_tokens
 from icve.data.world.scene import COLOURS, SHAPES, Background, Scene, Thing
-from icve.training.naming import COLOURLESS, UNKNOWN, Naming, name_tokens
+from icve.training.naming import Naming
 
 HEART = Thing("heart", "pink", "large", at=(-0.5, -0.5), velocity=(1.0, 0.0), radius=0.18)
 SCENE = Scene(Background("plain", ("blue",)), (HEART,))
@@ -47,7 +48,7 @@ def test_the_gradient_reaches_the_first_half_through_target_and_source():
             encoder_attention_mask=torch.ones(1, 3),
             pooled_projections=torch.randn(1, transformer.config.pooled_projection_dim),
         )
-        naming.loss(names, source_names).backward()
+        naming(names, source_names).sum().backward()
         return float(naming.source_head[1].weight.grad.norm()) if source_names is not None else 0.0
 
     gradient(None)

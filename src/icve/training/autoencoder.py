@@ -1,21 +1,21 @@
 """Trains the mini model's autoencoder (AutoencoderKLHunyuanVideo at small size) on world clips and photographs."""
 
 import math
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLHunyuanVideo
 from torch import Tensor
 
-from icve.data.world.render import photo, photo_names
-from icve.data.world.sampling import generator, pick
+from icve.data.samples import Batch, Bucket
+from icve.data.stills_set import StillsSet
+from icve.data.world.sampling import generator
 from icve.data.world.stills import sample_still
-from icve.training.config import AutoencoderConfig, Phase
-from icve.training.convolutions import use_fast_convolutions
-from icve.training.loop import Run
-from icve.training.precision import MasterOptimizer
+from icve.training.config import AutoencoderConfig
+from icve.training.flow_matching import sample_generator
+from icve.training.method import Loss
 
 
 def build_autoencoder(config: AutoencoderConfig) -> AutoencoderKLHunyuanVideo:
@@ -45,46 +45,33 @@ def inflate(vae: AutoencoderKLHunyuanVideo) -> None:
             module.weight[:, :, -1] = total
 
 
-def clips(seed: int, step: int, phase: Phase) -> Tensor:
-    """The batch of one step: (B, 3, F, H, W) in [-1, 1]; the same (seed, step) always gives the same batch."""
-    rng = generator(seed, step, 1)
-    height, width = pick(rng, [(64, 64)] * 4 + [(48, 80), (80, 48)])
-    batch = np.stack(
-        [
-            photo_clip(generator(seed, step, 2, i), phase.frames, height, width)
-            if rng.random() < 0.25
-            else sample_still(generator(seed, step, 2, i), phase.frames, height, width)
-            for i in range(phase.batch)
-        ]
-    )
-    return torch.from_numpy(batch).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+@dataclass
+class Reconstruction:
+    """The method: encode, decode, compare."""
 
+    vae: AutoencoderKLHunyuanVideo
+    config: AutoencoderConfig
 
-def photo_clip(rng: np.random.Generator, frames: int, height: int, width: int) -> np.ndarray:
-    """A camera that moves over a bundled photograph with changed colours: what the world does not draw."""
-    image = photo(pick(rng, photo_names()))
-    h, w = image.shape[:2]
-    scale = float(np.exp(rng.uniform(np.log(0.5), np.log(min(h / height, w / width)))))  # source pixels per pixel
-    room = np.array([w - width * scale, h - height * scale])
-    start = rng.random(2) * room
-    end = np.clip(start + rng.normal(size=2) * 5 * scale, 0, room)
-    if scale > 1:
-        image = cv2.GaussianBlur(image, (0, 0), 0.4 * scale)  # no aliasing when the warp shrinks it
-    flip = rng.random() < 0.5
-    out = np.empty((frames, height, width, 3), np.uint8)
-    for i in range(frames):
-        x, y = start + (end - start) * (i / max(frames - 1, 1))
-        matrix = np.array([[scale, 0, x], [0, scale, y]])
-        out[i] = cv2.warpAffine(
-            image,
-            matrix,
-            (width, height),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT,
+    def loss(self, batch: Batch, share: int) -> Loss:
+        """The loss of uint8 clips (B, F, H, W, 3)."""
+        video = batch.target.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+        pixels = video.to(self.vae.dtype, memory_format=torch.channels_last_3d)
+        latents = self.vae.encode(pixels).latent_dist.mean
+        noise = torch.stack(
+            [
+                torch.randn(latents.shape[1:], generator=sample_generator(self.config.seed, batch.step, slot))
+                for slot in batch.slots
+            ]
         )
-    out = out[:, :, ::-1] if flip else out
-    gain, bias = rng.uniform(0.6, 1.4, 3), rng.uniform(-30, 30, 3)
-    return np.clip(out * gain + bias, 0, 255).astype(np.uint8)[..., rng.permutation(3)]
+        # Latents near unit size and a decoder that bears a little noise: what a denoiser needs. (Sampling the
+        # posterior instead, whose deviation starts at 1, cost thousands of steps.)
+        decoded = self.vae.decode(latents + self.config.latent_noise * noise.to(self.vae.dtype)).sample
+        size = latents.float().square().mean()
+        reconstruction = reconstruction_loss(video, decoded, self.config.edge_weight)
+        count = len(batch.slots)
+        total = (reconstruction + self.config.size_weight * size) * count / share
+        figures = {"loss": reconstruction.detach(), "size": size.detach(), "psnr": torch.tensor(psnr(decoded, video))}
+        return Loss(total, {name: (value * count, count) for name, value in figures.items()})
 
 
 def reconstruction_loss(video: Tensor, decoded: Tensor, edge_weight: float) -> Tensor:
@@ -107,44 +94,19 @@ def psnr(a: Tensor, b: Tensor) -> float:
 @torch.no_grad()
 def measure(vae: AutoencoderKLHunyuanVideo, seed: int, count: int = 48, frames: int = 9) -> float:
     """PSNR (dB) of world clips that no training step draws, through encode and decode."""
-    video = torch.stack(
-        [torch.from_numpy(sample_still(generator(seed, 10**9, i), frames, 64, 64)) for i in range(count)]
-    )
-    video = video.permute(0, 4, 1, 2, 3).float() / 127.5 - 1
+    video = _stack([sample_still(generator(seed, 10**9, i), frames, 64, 64) for i in range(count)])
     decoded = torch.cat([vae.decode(vae.encode(v.to(vae.dtype)).latent_dist.mode()).sample for v in video.split(8)])
     return psnr(decoded.clamp(-1, 1), video)
 
 
-def train_autoencoder(config: AutoencoderConfig) -> None:
-    """Train through the phases, then set the scaling factor to one over the latents' deviation and save the folder."""
-    torch.manual_seed(config.seed)
-    if config.start is None:
-        vae = build_autoencoder(config)
-    else:
-        vae = AutoencoderKLHunyuanVideo.from_pretrained(config.start)
-        if config.inflate:
-            inflate(vae)
-    vae.to(dtype=torch.bfloat16, memory_format=torch.channels_last_3d)
-    use_fast_convolutions(vae)
-    optimizer = MasterOptimizer([vae], kind=config.optimizer, lr=config.lr, weight_decay=0.0, ema=config.ema)
-    run = Run(config, optimizer)
-    for step, phase in run.steps(config.phases):
-        video = clips(config.seed, step, phase)
-        latents = vae.encode(video.to(vae.dtype, memory_format=torch.channels_last_3d)).latent_dist.mean
-        noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(config.seed * 10**6 + step))
-        # Latents near unit size and a decoder that bears a little noise: what a denoiser needs. (Sampling the
-        # posterior instead, whose deviation starts at 1, cost thousands of steps.)
-        decoded = vae.decode(latents + config.latent_noise * noise.to(vae.dtype)).sample
-        size = latents.float().square().mean()
-        reconstruction = reconstruction_loss(video, decoded, config.edge_weight)
-        (reconstruction + config.size_weight * size).backward()
-        run.log(loss=reconstruction.item(), size=size.item(), psnr=psnr(decoded, video))
-        optimizer.step(run.learning_rate(step), clip=1.0)
-        if run.checkpoint_due(step):
-            run.save(step)
-    optimizer.load_averages()
-    with torch.no_grad():
-        sample = clips(config.seed, 10**8, Phase(steps=1, batch=64, frames=9))
-        latents = torch.cat([vae.encode(v.to(vae.dtype)).latent_dist.mode() for v in sample.split(8)])
-    vae.register_to_config(scaling_factor=round(1 / float(latents.float().std()), 4))
-    run.finish(vae, figures={"psnr_db": round(measure(vae, config.seed), 2)}, behind=[config.start])
+@torch.no_grad()
+def scaling_factor(vae: AutoencoderKLHunyuanVideo, seed: int, count: int = 64) -> float:
+    """One over the latents' deviation on clips that no training step draws."""
+    clips = StillsSet("scale", [], seed + 10**6)
+    video = _stack([clips.load(Bucket(9, 64, 64), i).target for i in range(count)])
+    latents = torch.cat([vae.encode(v.to(vae.dtype)).latent_dist.mode() for v in video.split(8)])
+    return round(1 / float(latents.float().std()), 4)
+
+
+def _stack(clips: list[np.ndarray]) -> Tensor:
+    return torch.stack([torch.from_numpy(clip) for clip in clips]).permute(0, 4, 1, 2, 3).float() / 127.5 - 1

@@ -1,14 +1,11 @@
-"""Training configs: strict, so that a misspelt key is an error and one YAML file explains a run."""
+"""What a training run is: strict models, so that a misspelt key is an error and one YAML file explains a run."""
 
-import difflib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from icve.errors import InputError
+from icve.data.samples import Bucket
 
 
 class Strict(BaseModel):
@@ -17,36 +14,208 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Phase(Strict):
-    """A stretch of steps with one batch shape."""
+def _bucket(value: Any) -> Any:
+    return Bucket.parse(value) if isinstance(value, str) else value
 
-    steps: int = Field(gt=0)
-    batch: int = Field(gt=0)
-    frames: int = Field(gt=0, description="frames of a clip, 1 + 4k")
+
+class BucketConfig(Strict):
+    """A clip size and how often it is trained."""
+
+    size: Annotated[Bucket, BeforeValidator(_bucket)] = Field(description="frames x height x width: 33x480x832")
+    batch: int = Field(gt=0, description="samples of a step, over all ranks")
+    weight: float = Field(default=1.0, ge=0, description="share of the steps, relative to the other buckets")
+    start: int = Field(default=0, ge=0, description="the first step that draws it")
+    stop: int | None = Field(default=None, description="the step from which it is drawn no more")
+
+
+class WorldSetConfig(Strict):
+    """The procedural world, drawn while training."""
+
+    kind: Literal["world"]
+    weight: float = Field(default=1.0, gt=0)
+    pairs: Literal["text_to_video", "unpaired", "paired"]
+    full_share: float = Field(default=0.0, ge=0, le=1, description="share of scenes of the full split; others are core")
+    operations: dict[str, float] = Field(default={}, description="weight of each operation")
+
+
+class ShardSetConfig(Strict):
+    """A folder (or object-store URL) in the format of docs/format.md."""
+
+    kind: Literal["shards"]
+    path: str
+    weight: float = Field(default=1.0, gt=0)
+    pairs: Literal["pairs", "captions"] = Field(default="pairs", description="captions: text-to-video, no source")
+    hold_out: float = Field(default=0.0, ge=0, lt=1, description="share of pairs kept for validation")
+
+
+class StillsSetConfig(Strict):
+    """World clips and photographs without text, for the autoencoder."""
+
+    kind: Literal["stills"]
+    weight: float = Field(default=1.0, gt=0)
+
+
+SetConfig = Annotated[WorldSetConfig | ShardSetConfig | StillsSetConfig, Field(discriminator="kind")]
+
+
+class DataConfig(Strict):
+    """Where samples come from."""
+
+    sets: list[SetConfig] = Field(min_length=1)
+    buckets: list[BucketConfig] = Field(min_length=1)
+    workers: int = Field(default=0, ge=0, description="processes that read ahead, each rank")
+    max_bad: float = Field(default=0.01, ge=0, le=1, description="stop when more of the samples cannot be read")
+
+
+class OptimizerConfig(Strict):
+    """The optimizer, its learning rate, and the averaged weights."""
+
+    kind: Literal["adamw", "adamw8bit", "muon"] = "adamw"
+    lr: float = Field(gt=0)
+    warmup: int = Field(default=100, ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    final: float = Field(default=0.05, ge=0, description="the schedule ends at this fraction of lr")
+    betas: tuple[float, float] = Field(default=(0.9, 0.98), description="of AdamW")
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
+    ema: float = Field(default=0.999, ge=0, lt=1, description="decay of the averaged weights, which are saved; 0: none")
+
+
+class UniformTimesteps(Strict):
+    """Every noise level alike."""
+
+    kind: Literal["uniform"]
+    shift: float | Literal["sequence"] = 1.0
+
+
+class LogitNormalTimesteps(Strict):
+    """Noise level sigmoid(mean + std * normal): the middle most; a mean above 0 is noisier."""
+
+    kind: Literal["logit_normal"] = "logit_normal"
+    mean: float = 0.0
+    std: float = Field(default=1.0, gt=0)
+    uniform: float = Field(default=0.1, ge=0, le=1, description="share drawn uniformly, so that no level is forgotten")
+    shift: float | Literal["sequence"] = 1.0
+
+
+class StretchedTimesteps(Strict):
+    """LTX-Video's: logit-normal, its mean from the number of tokens, stretched to reach both ends."""
+
+    kind: Literal["stretched"]
+    mean: float | Literal["sequence"] = "sequence"
+    std: float = Field(default=1.0, gt=0)
+    uniform: float = Field(default=0.1, ge=0, le=1)
+
+
+TimestepsConfig = Annotated[UniformTimesteps | LogitNormalTimesteps | StretchedTimesteps, Field(discriminator="kind")]
+
+
+class FlowConfig(Strict):
+    """The in-context flow-matching step."""
+
+    timesteps: TimestepsConfig = LogitNormalTimesteps()
+    text_dropout: float = Field(default=0.1, ge=0, le=1, description="share of samples trained with the empty prompt")
+    draws: int = Field(
+        default=1, ge=1, description="noise levels of a sample in a step, which share its source where it can be cached"
+    )
+    changed_weight: float = Field(default=1.0, gt=0, description="loss weight where source and target latents differ")
+    changed_threshold: float = Field(default=0.35, description="mean |difference| over channels that counts as such")
+    naming_weight: float = Field(default=0.0, ge=0, description="weight of the loss that names things, see naming.py")
+    source_timestep: Literal["zero", "target"] | None = Field(default=None, description="null: as the model says")
+    source_positions: Literal["same", "shifted"] | None = None
+    source_attention: Literal["full", "self"] | None = None
+    type_embedding: bool | None = None
+
+
+class LoraConfig(Strict):
+    """Low-rank adapters."""
+
+    rank: int = Field(default=32, gt=0)
+    alpha: float = Field(default=32, gt=0)
+    targets: list[str] | None = Field(default=None, description="names of linear layers; null: attention and MLPs")
+
+
+class BaseConfig(Strict):
+    """How the frozen base is held while adapters are trained."""
+
+    storage: Literal["fp8", "int8"] | None = Field(default=None, description="null: in the compute precision")
+    offload: bool = Field(default=False, description="in CPU memory, one block at a time on the device")
+
+
+class TrainConfig(Strict):
+    """Which weights learn."""
+
+    what: Literal["full", "lora", "layers"] = "full"
+    layers: list[str] = Field(default=[], description="patterns of parameter names, such as *attn*, for `layers`")
+    lora: LoraConfig = LoraConfig()
+    base: BaseConfig = BaseConfig()
+    text_encoders: bool = Field(default=False, description="train them too (the mini's are its own)")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        if (self.what == "layers") != bool(self.layers):
+            raise ValueError("`layers` are given exactly when `what` is layers")
+        if self.what == "full" and self.base != BaseConfig():
+            raise ValueError("`base` is about frozen weights; with what: full there are none")
+        return self
+
+
+class ParallelConfig(Strict):
+    """How ranks share the work: replicate x shard x ulysses = ranks."""
+
+    replicate: int = Field(default=1, gt=0, description="copies of the sharded model (HSDP)")
+    shard: int = Field(default=-1, description="ranks that share one copy of the weights (FSDP2); -1: all that is left")
+    ulysses: int = Field(default=1, gt=0, description="ranks that share the tokens of a sample")
+    checkpointing: Literal["none", "full", "selective"] = "none"
+    compile: bool = False
+
+
+class CheckpointConfig(Strict):
+    """When the run is saved, to go on from."""
+
+    every: int = Field(default=200, gt=0, description="steps")
+    keep: int = Field(default=2, gt=0, description="checkpoints on disk")
+
+
+class ValidationConfig(Strict):
+    """What is measured while training, with the averaged weights, on samples that are not trained."""
+
+    every: int = Field(default=0, ge=0, description="steps; 0: never")
+    samples: int = Field(default=32, gt=0, description="of the held-out loss")
+    quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default=[0.1, 0.3, 0.5, 0.7, 0.9], description="of the noise levels in training, at which it is measured"
+    )
+    edits: int = Field(default=0, ge=0, description="held-out pairs edited onto a contact sheet")
+    judge: int = Field(default=0, ge=0, description="held-out edits of the world judged: the curve of the model card")
+
+
+class LogConfig(Strict):
+    """Where figures go besides the progress bar and log.jsonl."""
+
+    every: int = Field(default=20, gt=0, description="steps")
+    tensorboard: bool = True
+    wandb: str | None = Field(default=None, description="a Weights & Biases project")
 
 
 class RunConfig(Strict):
     """What every training run has."""
 
     output: Path
-    start: Path | None = Field(default=None, description="the model folder to go on from; a new model when null")
-    seed: int = 0
-    phases: list[Phase]
-    optimizer: Literal["adamw", "muon"] = "adamw"
-    lr: float = Field(gt=0)
-    warmup: int = 100
-    final_lr: float = Field(default=0.05, description="the cosine ends at this fraction of lr")
-    ema: float = 0.999
-    checkpoint_every: int = 200
-
-    @property
-    def total_steps(self) -> int:
-        """Steps of all phases."""
-        return sum(p.steps for p in self.phases)
+    start: str | None = Field(default=None, description="a bundled model, a model folder or run folder, or a hub id")
+    steps: int = Field(gt=0)
+    seed: int = Field(default=0, ge=0)
+    precision: Literal["bf16", "fp32"] = "bf16"
+    accumulate: int = Field(default=1, gt=0, description="parts in which a rank goes through its share of a step")
+    max_skipped: int = Field(default=10, gt=0, description="steps in a row without a finite gradient before it stops")
+    data: DataConfig
+    optimizer: OptimizerConfig
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    validation: ValidationConfig = ValidationConfig()
+    log: LogConfig = LogConfig()
 
 
 class AutoencoderConfig(RunConfig):
-    """The autoencoder."""
+    """The mini's autoencoder."""
 
     kind: Literal["autoencoder"]
     channels: list[int] = Field(min_length=3, max_length=4, description="widths of the levels, each half as large")
@@ -77,28 +246,16 @@ class ModelConfig(Strict):
 
 
 class EditorConfig(RunConfig):
-    """One stage of an editor: the text-to-video base, stage 1 (unpaired) or stage 2 (paired)."""
+    """One stage of an editor: the text-to-video base, stage 1 (unpaired) or stage 2 (paired): its data says which."""
 
     kind: Literal["editor"]
-    data: Literal["text_to_video", "unpaired", "paired"]
-    full_share: float = Field(default=0.0, ge=0, le=1, description="share of scenes of the full split; others are core")
-    operations: dict[str, float] = Field(default={}, description="weight of each operation of the world")
-    autoencoder: Path | None = Field(default=None, description="the autoencoder's folder, for a new model")
-    model: ModelConfig = ModelConfig()
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    text_dropout: float = 0.1
-    logit_mean: float = Field(default=0.0, description="mean of the logit-normal noise levels; above 0 is noisier")
-    changed_weight: float = Field(default=1.0, description="loss weight where source and target latents differ")
-    changed_threshold: float = 0.35
-    naming_weight: float = Field(default=0.0, description="weight of the loss that names things, see naming.py")
-    draws: int = Field(
-        default=1,
-        ge=1,
-        description="noise levels of each sample in a step, which share its source: source_attention self only",
+    model: ModelConfig | None = Field(
+        default=None, description="begin with new weights of these sizes; `start` gives the autoencoder and the words"
     )
-    chunk: int = Field(default=1024, description="samples encoded at once")
-    chunk_epochs: int = Field(default=4, description="times that each of them is used, with fresh noise")
+    autoencoder: str | None = Field(default=None, description="the autoencoder of a new model, where not that of start")
+    flow: FlowConfig = FlowConfig()
+    train: TrainConfig = TrainConfig()
+    parallel: ParallelConfig = ParallelConfig()
 
 
 AnyConfig = AutoencoderConfig | EditorConfig
@@ -106,45 +263,3 @@ CONFIGS: dict[str, type[AutoencoderConfig] | type[EditorConfig]] = {
     "autoencoder": AutoencoderConfig,
     "editor": EditorConfig,
 }
-
-
-def load_config(path: Path, overrides: Iterable[str] = ()) -> AnyConfig:
-    """Read a YAML config and apply dotted `key=value` overrides (values are YAML too).
-
-    Raises:
-        InputError: no such file, not YAML, an unknown key (the nearest known one is named) or a wrong value.
-    """
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read as YAML ({str(error).splitlines()[0]}); give a config file.") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} is not a config: it must hold `key: value` lines.")
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise InputError(f"{override!r} is not an override: write key=value.")
-        place = values
-        *parents, last = key.split(".")
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise InputError(f"{key}: {parent} is a value, not a group of keys.")
-        place[last] = yaml.safe_load(text)
-    kind = values.get("kind")
-    if kind not in CONFIGS:
-        raise InputError(f"{path}: kind must be one of {', '.join(CONFIGS)}, not {kind!r}.")
-    try:
-        return CONFIGS[kind].model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error.errors()[0], CONFIGS[kind])}") from None
-
-
-def _explain(error: Any, model: type[BaseModel]) -> str:
-    """One sentence for pydantic's first error; for an unknown key, the nearest known one."""
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] != "extra_forbidden":
-        return f"{where}: {error['msg']}."
-    known = [*model.model_fields, *ModelConfig.model_fields, *Phase.model_fields]
-    nearest = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0)
-    return f"there is no key {where}; did you mean {nearest[0]}?"

