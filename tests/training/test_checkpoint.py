@@ -4,6 +4,7 @@ import multiprocessing
 import resource
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -267,22 +268,25 @@ def poll_for_long(checkpoints):
         time.sleep(0.01)
 
 
-@pytest.fixture
+@contextmanager
 def small_files():
+    """Within a test's body alone: pytest itself may write to a file that is longer."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     limited(100_000)
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path):
     checkpoints = Checkpointer(tmp_path)
     checkpoints.save(1, {"a": torch.ones(3)}, {})
     checkpoints.wait()
-    checkpoints.save(2, {"a": torch.ones(100_000)}, {})
-    with pytest.raises(InputError) as caught:
-        poll_for_long(checkpoints)
+    with small_files():
+        checkpoints.save(2, {"a": torch.ones(100_000)}, {})
+        with pytest.raises(InputError) as caught:
+            poll_for_long(checkpoints)
     assert str(caught.value) == (
         f"The checkpoint of step 2 could not be written to {tmp_path} (File too large): make room there and run the "
         "same command, which goes on from the last checkpoint before it."

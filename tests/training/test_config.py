@@ -51,7 +51,7 @@ def test_overrides_are_yaml_and_dotted():
         (["data.sets.7.weight=1"], "7 is not a place in a list of 1"),
         (["data.buckets.0.size=33x480"], "data.buckets.0.size"),
         (["train.what=layers"], "`layers` are given exactly when"),
-        (["train.base.storage=fp8"], "with what: full there are none"),
+        (["train.base.storage=fp8"], "set what: lora"),
         (["flow.timesteps.kind=normal"], "flow.timesteps"),
     ],
 )

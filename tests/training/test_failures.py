@@ -142,40 +142,44 @@ def weights(run) -> bytes:
 @pytest.fixture
 def fill_disk(monkeypatch):
     """From when a step's checkpoint is written, files of more than 30 kB cannot be, or of a few rows more
-    than `file` has; `free` ends that."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    than `file` has; `free` ends that, within the test: pytest itself may write to a file that is longer."""
     original = InContextFlowMatching.loss
 
     def full_after(checkpoint, file=None):
         def loss(self, batch, share):
             if batch.step == int(checkpoint.name[-8:]):
                 wait_for(checkpoint)
-                size = 30_000 if file is None else file.stat().st_size + 1500
-                resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+                limit_files(30_000 if file is None else file.stat().st_size + 1500)
             return original(self, batch, share)
 
         monkeypatch.setattr(InContextFlowMatching, "loss", loss)
 
     def free():
         monkeypatch.setattr(InContextFlowMatching, "loss", original)
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        limit_files(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
 
     full_after.free = free
     yield full_after
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    free()
+
+
+def limit_files(size: int) -> None:
+    """Let this process write files of at most so many bytes, as a full disk would."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
 def test_a_disk_that_is_full_at_a_checkpoint(train, refused, fill_disk, tmp_path):
     assert train(output=str(tmp_path / "whole"))[0] == 0
     run = tmp_path / "run"
     fill_disk(run / "checkpoints/step-00000002")
-    assert refused(checkpoint={"every": 2}) == (
+    sentence = refused(checkpoint={"every": 2})
+    fill_disk.free()
+    assert sentence == (
         f"The checkpoint of step 4 could not be written to {run / 'checkpoints'} (File too large): make room there "
         "and run the same command, which goes on from the last checkpoint before it."
     )
     assert checkpoints(run) == ["step-00000002"]
     assert_good(run, 2)
-    fill_disk.free()
     assert train()[0] == 0
     assert weights(run) == weights(tmp_path / "whole")
     assert [row["loss"] for row in rows(run)] == [row["loss"] for row in rows(tmp_path / "whole")]
@@ -189,16 +193,16 @@ def test_a_disk_that_is_full_when_the_model_is_written(train, refused, fill_disk
         def then_full(self):
             wait(self)
             if (run / "checkpoints/step-00000006").exists():
-                resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
+                limit_files(30_000)
 
         patch.setattr(Checkpointer, "wait", then_full)
         sentence = refused()
+        fill_disk.free()
     assert sentence.startswith(f"{run / 'model'} cannot be written (")
     assert "File too large" in sentence
     assert sentence.endswith(f"): {REMEDY}")
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.json", "log.jsonl"]
     assert_good(run, 6)
-    fill_disk.free()
     assert train()[0] == 0
     assert weights(run)
 
@@ -209,6 +213,7 @@ def test_a_disk_that_is_full_for_the_log(refused, fill_disk, tmp_path, tensorboa
     fill_disk(run / "checkpoints/step-00000012", run / "log.jsonl")
     log = {"every": 1, "tensorboard": tensorboard}
     sentence = refused(checkpoint={"every": 12}, log=log, steps=24)
+    fill_disk.free()
     file = run / ("tensorboard" if tensorboard else "log.jsonl")
     assert sentence == f"{file} cannot be written (File too large): {REMEDY}"
     assert_good(run, 12)

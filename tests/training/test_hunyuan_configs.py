@@ -1,4 +1,4 @@
-"""The configs of the 13B: keys that exist, sizes that the model takes, batches that the processes they name can share."""
+"""The configs of the 13B: keys that exist, sizes that the model takes, batches that their processes can share."""
 
 from pathlib import Path
 

@@ -155,8 +155,8 @@ class TrainConfig(Strict):
     def _consistent(self) -> "TrainConfig":
         if (self.what == "layers") != bool(self.layers):
             raise ValueError("`layers` are given exactly when `what` is layers")
-        if self.what == "full" and self.base != BaseConfig():
-            raise ValueError("`base` is about frozen weights; with what: full there are none")
+        if self.what != "lora" and self.base != BaseConfig():
+            raise ValueError("`base` holds frozen weights in a form that is not saved again: set what: lora")
         return self
 
 
