@@ -65,28 +65,27 @@ def config(model: str, folder: Path, bucket: Bucket, args: argparse.Namespace) -
     )
 
 
-def bare_steps(run_config: EditorConfig, batch: int, bucket: Bucket) -> Iterator[float]:
-    """Seconds of each step of the loop that one would write by hand."""
-    run = build(run_config, Layout.create(run_config.parallel))
+def bare_steps(run_config: EditorConfig) -> Iterator[float]:
+    """Seconds of each step of the loop that one would write by hand, on the run's first batch."""
+    layout = Layout.create(run_config.parallel)
+    run = build(run_config, layout)
     transformer = run.parts.transformer
     optimizer = MasterOptimizer({"transformer": transformer}, kind="adamw", weight_decay=0.01, ema=0.999)
-    side = run.method.conditions.spatial_compression
-    shape = (batch, 16, 1 + (bucket.frames - 1) // 4, bucket.height // side, bucket.width // side)
-    target, source = torch.randn(shape), torch.randn(shape)
-    width, pooled = transformer.config.text_embed_dim, transformer.config.pooled_projection_dim
-    text, mask = torch.randn(batch, 12, width).bfloat16(), torch.ones(batch, 12)
+    batch = next(run.loader(run_config, layout).batches(0, 1))
+    target, source = run.method.conditions.latents(batch)
+    states, mask, pooled = run.method.conditions.text(batch, batch.texts, [False] * len(batch.texts))
     while True:
         start = time.perf_counter()
-        sigma = torch.rand(batch)
-        noise = torch.randn(shape)
+        sigma = torch.rand(len(target))
+        noise = torch.randn(target.shape)
         s = sigma.view(-1, 1, 1, 1, 1)
         velocity = transformer(
             hidden_states=((1 - s) * target + s * noise).bfloat16(),
             source_hidden_states=source.bfloat16(),
             timestep=sigma * 1000,
-            encoder_hidden_states=text,
+            encoder_hidden_states=states,
             encoder_attention_mask=mask,
-            pooled_projections=torch.randn(batch, pooled).bfloat16(),
+            pooled_projections=pooled,
             return_dict=False,
         )[0]
         (velocity.float() - (noise - target)).square().mean().backward()
@@ -110,7 +109,7 @@ def main() -> None:
         run_config = config(args.model, folder, bucket, args)
         layout = Layout.create(run_config.parallel)
         run = build(run_config, layout)
-        bare = bare_steps(run_config, args.batch, bucket)
+        bare = bare_steps(run_config)
         pairs: list[tuple[float, float, float]] = []
 
         def measure(trainer: Trainer, step: int) -> None:
