@@ -5,8 +5,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-EXIT_STOPPED = 0  # saved on request; the same command goes on
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -52,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         from icve.training.editor import train_editor
 
         train_editor(config, judge)
-    return EXIT_STOPPED
+    return 0  # also where it was asked to stop: it has saved, and the same command goes on
 
 
 def _tell_unless_told(failure: Any) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 
@@ -132,7 +131,3 @@ class Batch:
             self.problems,
             self.state,
         )
-
-    def pixels(self, clips: Tensor) -> bool:
-        """Whether clips are pixels, still to be encoded."""
-        return clips.dtype == torch.uint8

@@ -1,5 +1,6 @@
 """Trains an editor: puts model, data, method and parallelism together as a config says, and saves the result."""
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -337,8 +338,6 @@ def _empty_prompt(config: EditorConfig) -> TextEmbedding | None:
 
 def _spatial(parts: Parts) -> int:
     """Pixels of a latent's side, read from the autoencoder's config where that is not loaded."""
-    import json
-
     assert parts.folder is not None
     config = json.loads((parts.folder / "vae" / "config.json").read_text())
     return int(config.get("spatial_compression_ratio", 8))
