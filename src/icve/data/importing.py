@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from icve.data.pairs import SETS, BadRow, RawPair
 from icve.data.pairs.decoding import Job, PairClips
-from icve.data.pairs.workers import Failure, WorkerPool
+from icve.data.pairs.workers import attempt, files
 from icve.data.samples import Bucket
 from icve.data.shard_layout import QUARANTINE_FILE, check_bucket
 from icve.data.shards import ShardWriter
+from icve.data.worker_pool import Failure, WorkerPool
 from icve.errors import InputError
 
 SECONDS = 120.0  # for one pair; 81 frames of 1080p take about ten on one slow core
@@ -74,7 +75,10 @@ class Importer:
 
     def run(self, processes: int, seconds: float) -> None:
         """Imports what is not there yet."""
-        with WorkerPool[RawPair](processes, seconds, self.needed) as pool:
+        pool: WorkerPool[RawPair, Job, PairClips | Failure] = WorkerPool(
+            processes, attempt, seconds=seconds, name=files, answer=self.needed
+        )
+        with pool:
             for pair, result in pool.run(self.jobs()):
                 if isinstance(result, Failure):
                     where = f"{pair.id} {self.relative(pair.target)}"

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from icve.data.pairs.base import digest
@@ -202,8 +201,3 @@ def fill(image: np.ndarray, height: int, width: int) -> np.ndarray:
     inner = max(height, round(image.shape[0] * scale)), max(width, round(image.shape[1] * scale))
     top, left = (inner[0] - height) // 2, (inner[1] - width) // 2
     return resize(image[None], *inner)[0, top : top + height, left : left + width]
-
-
-def prepare_worker() -> None:
-    """One thread a worker: there are as many workers as the user wants cores busy."""
-    cv2.setNumThreads(1)
