@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from icve.data.buckets import Bucket
 from icve.data.loader import Loader
 from icve.data.mixing import BucketPlan
-from icve.data.samples import Bucket
 from icve.data.shard_layout import ENCODER_FILE, LATENTS, TEXT, text_key
 from icve.data.shard_media import encode_clip
 from icve.data.shard_tar import TarShard

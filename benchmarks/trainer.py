@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
+from icve.data.buckets import Bucket
 from icve.data.encode import encode_clips, encode_texts
-from icve.data.samples import Bucket
 from icve.data.world_export import export_world
 from icve.pipelines.edit import InContextVideoEditPipeline
 from icve.training.config import EditorConfig

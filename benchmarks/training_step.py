@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from icve.data.samples import Batch, Bucket
+from icve.data.buckets import Bucket
+from icve.data.samples import Batch
 from icve.training.config import EditorConfig
 from icve.training.editor import Run, build
 from icve.training.parallel import Layout

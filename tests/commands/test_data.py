@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from icve import cli
-from icve.data.samples import Bucket
+from icve.data.buckets import Bucket
 from icve.data.shards import ShardSet
 from tests.data.shard_samples import files
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from icve.data.samples import Bucket
+from icve.data.buckets import Bucket
 from icve.data.shard_layout import LATENTS, MEDIA
 from icve.data.shard_tar import TarShard
 from icve.data.shards import ShardWriter

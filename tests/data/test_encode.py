@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from icve.data.buckets import Bucket
 from icve.data.encode import encode_clips, encode_texts, fingerprint, shards_to_encode, texts_to_encode
-from icve.data.samples import BadSampleError, Bucket
+from icve.data.samples import BadSampleError
 from icve.data.shard_index import SetFiles
 from icve.data.shards import ShardSet, ShardWriter
 from icve.errors import InputError

@@ -18,10 +18,10 @@ import pytest
 
 from icve.commands import data_import
 from icve.data import importing
+from icve.data.buckets import Bucket
 from icve.data.importing import import_set
 from icve.data.pairs import SETS, decoding
 from icve.data.pairs.decoding import Job, UnusablePairError, make_clips
-from icve.data.samples import Bucket
 from icve.data.shard_media import decode_clip
 from icve.data.shards import ShardSet
 from icve.errors import InputError

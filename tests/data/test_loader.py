@@ -16,9 +16,10 @@ import psutil
 import pytest
 import torch
 
+from icve.data.buckets import Bucket
 from icve.data.loader import Loader
 from icve.data.mixing import BucketPlan
-from icve.data.samples import BadSampleError, Batch, Bucket, Sample, TextEmbedding
+from icve.data.samples import BadSampleError, Batch, Sample, TextEmbedding
 from icve.data.shards import ShardSet, ShardWriter
 from icve.data.world_set import WorldSet
 from icve.errors import InputError
@@ -329,7 +330,7 @@ TRAINING = """
 import multiprocessing, os, signal, sys
 from icve.data.loader import Loader
 from icve.data.mixing import BucketPlan
-from icve.data.samples import Bucket
+from icve.data.buckets import Bucket
 from icve.data.world_set import WorldSet
 
 still = Bucket(1, 64, 64)

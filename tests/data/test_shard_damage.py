@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from icve.data.buckets import Bucket
 from icve.data.encode import encode_clips, encode_texts
-from icve.data.samples import BadSampleError, Bucket
+from icve.data.samples import BadSampleError
 from icve.data.shard_layout import MEDIA
 from icve.data.shard_media import encode_clip
 from icve.data.shard_tar import TarShard

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from icve.data.samples import Bucket
+from icve.data.buckets import Bucket
 from icve.data.shard_media import encode_clip
 from icve.data.shards import ShardSet, ShardWriter
 from icve.errors import InputError

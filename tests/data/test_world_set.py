@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from icve.data.samples import Bucket
+from icve.data.buckets import Bucket
 from icve.data.world import HELD_OUT, Scene, generator, render, sample_edit, unpaired
 from icve.data.world.language import UNSEEN
 from icve.data.world.names import UNKNOWN, name_tokens

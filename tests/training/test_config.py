@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from icve.data.samples import Bucket
+from icve.data.buckets import Bucket
 from icve.errors import InputError
 from icve.training.config import EditorConfig
 from icve.training.config_file import load_config

@@ -4,7 +4,8 @@ import pytest
 import torch
 from tests import tiny
 
-from icve.data.samples import Batch, Bucket
+from icve.data.buckets import Bucket
+from icve.data.samples import Batch
 from icve.training.conditions import Conditions
 from icve.training.config import FlowConfig
 from icve.training.flow_matching import Draw, InContextFlowMatching, sample_generator

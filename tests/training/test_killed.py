@@ -27,8 +27,8 @@ import yaml
 from tests import tiny
 from tests.data.shard_samples import write_set
 
+from icve.data.buckets import Bucket
 from icve.data.encode import encode_clips, encode_texts
-from icve.data.samples import Bucket
 from icve.training.config import EditorConfig
 from icve.training.editor import train_editor
 from icve.training.flow_matching import InContextFlowMatching

@@ -4,7 +4,7 @@ import pytest
 from tests import tiny
 from tests.training.runs import config, world
 
-from icve.data.samples import Bucket
+from icve.data.buckets import Bucket
 from icve.data.world_export import export_world
 from icve.errors import InputError
 from icve.training.plan import print_plan

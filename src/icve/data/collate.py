@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from icve.data.samples import BadSampleError, Batch, Bucket, PairSet, Sample, TextEmbedding
+from icve.data.buckets import Bucket
+from icve.data.samples import BadSampleError, Batch, PairSet, Sample, TextEmbedding
 from icve.errors import InputError
 
 STAND_INS = 16  # samples tried for the form of a batch of which none can be read

@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from icve.data.samples import BadSampleError, Bucket
+from icve.data.buckets import Bucket
+from icve.data.samples import BadSampleError
 from icve.data.shard_index import Members, SetFiles
 from icve.data.shard_layout import (
     ENCODER_FILE,

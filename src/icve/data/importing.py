@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from icve.data.buckets import Bucket
 from icve.data.pairs import SETS, BadRow, RawPair
 from icve.data.pairs.decoding import Job, PairClips
 from icve.data.pairs.workers import attempt, files
-from icve.data.samples import Bucket
 from icve.data.shard_layout import QUARANTINE_FILE, check_bucket
 from icve.data.shards import ShardWriter
 from icve.data.worker_pool import Failure, WorkerPool

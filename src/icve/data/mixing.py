@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from icve.data.samples import Bucket
+from icve.data.buckets import Bucket
 
 BUCKET, SETS = 1, 2  # the last word of a draw's seed; never 0, which numpy pads seeds with
 

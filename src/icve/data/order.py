@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from icve.data.samples import Bucket, PairSet
+from icve.data.buckets import Bucket
+from icve.data.samples import PairSet
 from icve.errors import InputError
 
 

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from icve.data.samples import BadSampleError, Bucket
+from icve.data.buckets import Bucket
+from icve.data.samples import BadSampleError
 from icve.data.shard_layout import ID_PATTERN, NULLABLE, SET_FILE, check_bucket, check_description, parse_json
 from icve.errors import InputError
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from icve.data.samples import Bucket
+from icve.data.buckets import Bucket
 from icve.errors import InputError
 
 FORMAT, VERSION = "icve-shards", 1

@@ -11,7 +11,7 @@ from av.codec.context import ThreadType
 from av.error import FFmpegError
 from PIL import Image
 
-from icve.data.samples import Bucket
+from icve.data.buckets import Bucket
 from icve.errors import InputError
 from icve.video import color
 from icve.video.info import describe

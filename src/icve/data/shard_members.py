@@ -8,7 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from icve.data.samples import BadSampleError, Bucket
+from icve.data.buckets import Bucket
+from icve.data.samples import BadSampleError
 from icve.data.shard_index import Members, SetFiles
 from icve.data.shard_layout import QUARANTINE_FILE
 from icve.data.shard_media import decode_clip

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
-from icve.data.samples import BadSampleError, Bucket, Sample, TextEmbedding
+from icve.data.buckets import Bucket
+from icve.data.samples import BadSampleError, Sample, TextEmbedding
 from icve.data.shard_index import Members, SetFiles, first_rows, rows_of, strings
 from icve.data.shard_layout import ENCODER_FILE, LATENTS, LOCATION, MEDIA, PAIRS, TEXT, text_key
 from icve.data.shard_members import quarantined_clips, read_clip, read_tensors

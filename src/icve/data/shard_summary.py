@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
+from icve.data.buckets import Bucket
 from icve.data.encode import texts_to_encode
-from icve.data.samples import Bucket
 from icve.data.shard_index import SetFiles
 from icve.data.shard_layout import ENCODER_FILE, LATENTS, MEDIA, PAIRS, QUARANTINE_FILE, TEXT
 

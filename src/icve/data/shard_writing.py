@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import ArrowException
 
-from icve.data.samples import Bucket
+from icve.data.buckets import Bucket
 from icve.data.shard_layout import (
     FORMAT,
     MEDIA,

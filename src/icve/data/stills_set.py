@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from icve.data.samples import Bucket, Sample
+from icve.data.buckets import Bucket
+from icve.data.samples import Sample
 from icve.data.world.render import photo, photo_names
 from icve.data.world.sampling import generator, pick
 from icve.data.world.stills import sample_still

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from icve.data.samples import Bucket
+from icve.data.buckets import Bucket
 from icve.data.shard_layout import check_bucket
 from icve.data.shard_writing import ShardWriter
 from icve.data.world import CORE, FULL, Scene, generator, render, sample_edit, unpaired

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icve.data.samples import Bucket, Sample
+from icve.data.buckets import Bucket
+from icve.data.samples import Sample
 from icve.data.world import FULL, Scene, generator, render, sample_edit, unpaired
 from icve.data.world.language import caption
 from icve.data.world.names import name_tokens

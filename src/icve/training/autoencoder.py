@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKLHunyuanVideo
 from torch import Tensor
 
-from icve.data.samples import Batch, Bucket
+from icve.data.buckets import Bucket
+from icve.data.samples import Batch
 from icve.data.stills_set import StillsSet
 from icve.data.world.sampling import generator
 from icve.data.world.stills import sample_still

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from icve.data.samples import Bucket
+from icve.data.buckets import Bucket
 
 
 class Strict(BaseModel):

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icve.data.samples import Batch, Bucket
+from icve.data.buckets import Bucket
+from icve.data.samples import Batch
 from icve.models import InContextHunyuanVideoTransformer3DModel
 from icve.pipelines.windows import latent_frames
 from icve.training import timesteps

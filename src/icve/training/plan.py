@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from icve.data.buckets import Bucket
 from icve.data.loader import Loader
 from icve.data.mixing import BucketPlan
-from icve.data.samples import Bucket
 from icve.errors import InputError
 from icve.models import InContextHunyuanVideoTransformer3DModel
 from icve.models.transformer import SOURCE_OPTIONS

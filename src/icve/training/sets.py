@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from icve.data.buckets import Bucket
 from icve.data.loader import Loader
 from icve.data.mixing import BucketPlan
-from icve.data.samples import Bucket, PairSet
+from icve.data.samples import PairSet
 from icve.data.shards import ShardSet
 from icve.data.stills_set import StillsSet
 from icve.data.world_set import WorldSet

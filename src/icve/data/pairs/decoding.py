@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from icve.data.buckets import Bucket
 from icve.data.pairs.base import digest
-from icve.data.samples import Bucket
 from icve.data.shard_media import encode_clip
 from icve.errors import InputError
 from icve.video import VideoReader
