@@ -28,7 +28,7 @@ COMMANDS = {
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 
-OPTIONAL = ("pyarrow", "tensorboard")  # packages of the extra "train"
+OPTIONAL = {"pyarrow": "train", "tensorboard": "train", "scenedetect": "curate", "httpx2": "curate"}  # their extras
 
 # EFBIG is what a file size limit (ulimit -f) gives, EDQUOT a full quota: the remedy is the same.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name not in OPTIONAL:
             raise
-        return _refuse(f"this needs {error.name}, which is not installed: pip install 'icve[train]'")
+        return _refuse(f"this needs {error.name}, which is not installed: pip install 'icve[{OPTIONAL[error.name]}]'")
     except BrokenPipeError:
         # The reader of our output (head, less) has gone: nothing is wrong, and Python's flush at exit must not
         # complain about it either.

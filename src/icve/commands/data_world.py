@@ -1,4 +1,4 @@
-"""`icve data world`: the procedural world as a set, for tests, tutorials and first experiments."""
+"""`icve data world`: the procedural world as a set or as footage, for tests, tutorials and first experiments."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the arguments of `icve data world`."""
     parser.epilog = "The same command goes on where it was stopped; a larger --pairs adds to the set."
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="SET", help="the set's folder")
-    parser.add_argument("--pairs", type=positive, required=True, metavar="N", help="how many")
+    amount = parser.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--pairs", type=positive, metavar="N", help="how many pairs of a set")
+    amount.add_argument(
+        "--footage", type=positive, metavar="N", help="how many long takes, as video files for `icve data curate`"
+    )
     parser.add_argument(
         "--unpaired", action="store_true", help="source and target are two moments of a scene, as in stage 1"
     )
@@ -19,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=seed, default=0, help="the same seed makes the same set (0)")
     parser.add_argument(
-        "--buckets", type=_buckets, default="9x64x64", metavar="FxHxW,…", help="sizes, drawn equally often (9x64x64)"
+        "--buckets",
+        type=_buckets,
+        default="9x64x64",
+        metavar="FxHxW,…",
+        help="sizes, drawn equally often; footage has the first one's (9x64x64)",
     )
 
 
@@ -35,8 +43,16 @@ def _buckets(text: str) -> list[tuple[int, int, int]]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Writes the set; returns 0."""
+    """Writes the set or the footage; returns 0."""
     from tqdm import tqdm
+
+    if args.footage:
+        from icve.data.world_footage import export_footage
+
+        size = args.buckets[0][1:]
+        with tqdm(total=args.footage, unit="take") as bar:
+            export_footage(args.output, args.footage, split=args.split, seed=args.seed, size=size, progress=bar.update)
+        return 0
 
     from icve.data.samples import Bucket
     from icve.data.world_export import export_world

@@ -18,6 +18,9 @@ from icve.video.info import describe
 from icve.video.opening import Damage, decode
 
 MAX_RATE = 1000  # frames a second
+# What makes x264 give the same bytes every time: its output depends on the number of threads, and for pictures of
+# 96 pixels and less (core 165) its macroblock tree differs from process to process.
+SAME_BYTES = {"threads": "1", "mbtree": "0"}
 
 
 def encode_clip(frames: np.ndarray, fps: float, *, quality: int, lossless: bool) -> bytes:
@@ -36,8 +39,7 @@ def encode_clip(frames: np.ndarray, fps: float, *, quality: int, lossless: bool)
         stream: Any = output.add_stream("libx264rgb" if lossless else "libx264", rate=rate)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "rgb24" if lossless else "yuv420p"
-        # One thread: x264's output depends on their number.
-        stream.options = {"qp": "0", "threads": "1"} if lossless else {"crf": str(quality), "threads": "1"}
+        stream.options = ({"qp": "0"} if lossless else {"crf": str(quality)}) | SAME_BYTES
         context = stream.codec_context
         context.thread_count = 1
         context.color_primaries = context.color_trc = color.BT709

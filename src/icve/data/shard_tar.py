@@ -38,15 +38,13 @@ class TarShard:
         Raises:
             InputError: the disk is full.
         """
-        header = tarfile.TarInfo(member)
-        header.size = len(data)
-        head = header.tobuf(tarfile.PAX_FORMAT)
+        head = _header(member, len(data))
         with write_errors(self.path):
             self.file.write(head)
             self.file.write(data)
             self.file.write(bytes(-len(data) % BLOCK))
         place = {"offset": self.size + len(head), "size": len(data), "crc32": zlib.crc32(data)}
-        self.size += len(head) + len(data) + -len(data) % BLOCK
+        self.size += member_bytes(member, len(data))
         self.rows.append(row | place)
 
     def close(self) -> None:
@@ -68,6 +66,17 @@ class TarShard:
         with suppress(OSError):  # the disk may be full
             self.file.close()
         self.partial.unlink(missing_ok=True)
+
+
+def _header(member: str, size: int) -> bytes:
+    header = tarfile.TarInfo(member)
+    header.size = size
+    return header.tobuf(tarfile.PAX_FORMAT)
+
+
+def member_bytes(member: str, size: int) -> int:
+    """How much a member of `size` bytes adds to a shard."""
+    return len(_header(member, size)) + size + -size % BLOCK
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:

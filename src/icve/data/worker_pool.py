@@ -18,6 +18,10 @@ from typing import Any, Generic, Self, TypeVar
 import cv2
 import psutil
 
+from icve.errors import InputError
+
+READY = "ready"
+START_SECONDS = 120  # the first one waits for the server's imports
 DEATHS = 2  # a process may also die of the machine's troubles, so the first time is not held against the job
 
 Key = TypeVar("Key")
@@ -154,6 +158,12 @@ class WorkerPool(Generic[Key, Job, Result]):
         process = self.context.Process(target=work, args=(there, self.do, self.memory), daemon=True)
         process.start()
         there.close()  # so that the pipe ends when the worker does
+        # One that cannot even start is no fault of a job's.
+        if not here.poll(START_SECONDS) or not _says_ready(here):
+            process.kill()
+            raise InputError(
+                'A worker process cannot be started; in a script, call this below `if __name__ == "__main__":`.'
+            )
         worker = Worker(process, here)
         self.workers.append(worker)
         return worker
@@ -180,6 +190,13 @@ class WorkerPool(Generic[Key, Job, Result]):
         worker.pipe.close()
 
 
+def _says_ready(pipe: Connection) -> bool:
+    try:
+        return pipe.recv() == READY
+    except (EOFError, OSError):
+        return False
+
+
 def work(pipe: Connection, do: Callable[[Any, Ask], Any], memory: int | None) -> None:
     """A worker's life: jobs come in, results go out, until the pool is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the pool ends its workers
@@ -187,6 +204,8 @@ def work(pipe: Connection, do: Callable[[Any, Ask], Any], memory: int | None) ->
     if memory is not None:
         limit = psutil.Process().memory_info().vms + memory
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    pipe.send(READY)
 
     def ask(question: Any) -> Any:
         pipe.send(Question(question))

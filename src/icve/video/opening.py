@@ -76,6 +76,10 @@ def too_long(path: Path, seconds: float) -> InputError:
     return InputError(f"{path} claims to last {hours} hours, above the limit of {limit}; cut it or export it again.")
 
 
+HOLE = bytes(16)
+WITHOUT_ZEROS = ("h264", "hevc")  # three zero bytes never follow each other in them, but for padding at the end
+
+
 @dataclass
 class Damage:
     """What went wrong while decoding, and how far it came."""
@@ -104,6 +108,9 @@ def decode(container: InputContainer, stream: VideoStream, damage: Damage) -> It
         if packet.stream.index != stream.index:
             continue
         damage.packets += packet.size > 0
+        if stream.codec_context.name in WITHOUT_ZEROS and HOLE in bytes(packet).rstrip(b"\0"):
+            damage.errors += 1  # what a download that was broken off leaves; the decoder takes it for a picture
+            continue
         try:
             frames = stream.decode(packet)
         except FFmpegError:
@@ -114,3 +121,19 @@ def decode(container: InputContainer, stream: VideoStream, damage: Damage) -> It
                 damage.errors += 1
             else:
                 yield frame.pts, frame
+
+
+# Headers round their length, and some do not count the last frame; a file short of it by more is cut.
+TOLERANCE = 3  # frames
+
+
+def promised_packets(stream: VideoStream) -> int:
+    """How many packets the file's index promises; 0 where it has none. Only an MP4's index is whole."""
+    return min(len(stream.index_entries), stream.frames or len(stream.index_entries))
+
+
+def cut_short(container: InputContainer, stream: VideoStream, damage: Damage, frame_seconds: float) -> bool:
+    """Whether a file that was decoded to its end has less in it than its header or its index says."""
+    begin = (container.start_time or 0) / av.time_base
+    short = damage.end - begin < (header_seconds(container) or 0) - TOLERANCE * frame_seconds
+    return damage.packets < promised_packets(stream) or short

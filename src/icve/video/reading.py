@@ -10,10 +10,7 @@ import numpy as np
 from icve.errors import InputError
 from icve.video.color import RGBConverter
 from icve.video.info import VideoInfo, probe
-from icve.video.opening import MAX_SECONDS, Damage, decode, header_seconds, open_video, too_long
-
-# Headers round their length, and some do not count the last frame; a file short of it by more is cut.
-TOLERANCE = 3  # frames
+from icve.video.opening import MAX_SECONDS, Damage, cut_short, decode, open_video, promised_packets, too_long
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +49,8 @@ class VideoReader:
         info, damage = self.info, Damage()
         self.lost = None
         assert info.path is not None
-        # The index of an MP4 promises its packets; other formats' indexes are partial and promise less.
         with open_video(info.path) as (container, stream):
-            promised = min(len(stream.index_entries), stream.frames or len(stream.index_entries))
-            begin = (container.start_time or 0) / 1_000_000
+            promised = promised_packets(stream)
             waiting: Frame | None = None  # a frame's duration is known when the next one comes
             count, first, pts = 0, 0, None
             for given, decoded in decode(container, stream, damage):
@@ -72,9 +67,7 @@ class VideoReader:
                     waiting = Frame(self.to_rgb(decoded), pts, decoded.duration or self.unit)
                 count += 1
             else:
-                tolerance = TOLERANCE * self.unit * info.time_base
-                short = damage.end - begin < (header_seconds(container) or 0) - tolerance
-                damage.errors += damage.packets < promised or short
+                damage.errors += cut_short(container, stream, damage, float(self.unit * info.time_base))
         if waiting is not None:
             yield waiting
         if damage.errors:

@@ -1,0 +1,7 @@
+"""Instructions by a vision-language model behind any OpenAI-compatible endpoint."""
+
+from icve.data.curation.vlm.config import VlmConfig
+from icve.data.curation.vlm.instructor import VlmInstructor
+from icve.data.curation.vlm.records import PairFrames, Refused, Usage
+
+__all__ = ["PairFrames", "Refused", "Usage", "VlmConfig", "VlmInstructor"]
