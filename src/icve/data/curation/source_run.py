@@ -119,6 +119,7 @@ class _SourceRun:
             footage = BasicFilter(config.basic)(measured, count)
         if footage is None:
             return
+        instructor = _Instructor(config, footage, self.parcel)
         with self.stage("scenes") as count:
             scenes = SceneSplit(config.scenes)(footage, count)
         with self.stage("motion") as count:
@@ -128,15 +129,16 @@ class _SourceRun:
                 scenes = QualityFilter(config.quality)(footage, scenes, count)
         cutter = ClipCutter(config.clips, config.motion, tuple(config.sizes), config.fps, config.seed)
         with self.stage("clips") as count:
-            clips = cutter(footage, scenes, count)
+            clips = cutter(footage, scenes, count, instructor.events)
         with self.stage("pairs") as count:
-            pairs = PairDraw(config.pairs, config.seed)(footage, clips, count)
-        self._instruct_and_encode(footage, {clip.id: clip for clip in clips}, pairs)
+            pairs = PairDraw(config.pairs, config.seed)(footage, clips, count, instructor.refuses)
+        self._instruct_and_encode(footage, instructor, {clip.id: clip for clip in clips}, pairs)
 
-    def _instruct_and_encode(self, footage: Footage, clips: dict[str, Clip], pairs: list[Pair]) -> None:
+    def _instruct_and_encode(
+        self, footage: Footage, instructor: "_Instructor", clips: dict[str, Clip], pairs: list[Pair]
+    ) -> None:
         """Reads the clips of a scene at a time: what is kept is coded, the rest forgotten."""
         extractor = Extractor(footage, self.config.video)
-        instructor = _Instructor(self.config, footage, self.parcel)
         with self.stage("instruct") as instructed:
             coded = StageCount("encode")
             instructed.entered = len(pairs)
@@ -200,6 +202,18 @@ class _Instructor:
         self.sidecar: Sidecar | str | None = None
         if config.instructor == "sidecar":
             self.sidecar = read_sidecar(footage.path, parcel.source.caption)
+
+    @property
+    def events(self) -> list[tuple[float, float]]:
+        """When something changes that the footage's own words tell of: no clip is to show it half done."""
+        return [(event.start, event.end) for event in self.sidecar.events] if isinstance(self.sidecar, Sidecar) else []
+
+    def refuses(self, source: Clip, target: Clip) -> str | None:
+        """Why two clips cannot have an instruction, where that is known without looking at them."""
+        if self.sidecar is None or isinstance(self.sidecar, str):
+            return self.sidecar
+        told = sidecar_instruction(self.sidecar, source, target, self.config.sidecar)
+        return told if isinstance(told, str) else None
 
     def __call__(
         self, pair: Pair, clips: dict[str, Clip], frames: dict[str, list[VideoFrame]]

@@ -34,8 +34,14 @@ class ClipCutter:
     fps: float | None
     seed: int
 
-    def __call__(self, footage: Footage, scenes: Sequence[Scene], count: StageCount) -> list[Clip]:
-        """The clips of all scenes, in order."""
+    def __call__(
+        self,
+        footage: Footage,
+        scenes: Sequence[Scene],
+        count: StageCount,
+        events: Sequence[tuple[float, float]] = (),
+    ) -> list[Clip]:
+        """The clips of all scenes, in order; none shows a moment of the `events`, (start, end) in seconds."""
         count.entered = len(scenes)
         clips: list[Clip] = []
         for scene in scenes:
@@ -43,12 +49,13 @@ class ClipCutter:
             if isinstance(choice, str):
                 count.drop(choice)
                 continue
-            for numbers in self._pieces(footage, scene, choice):
-                clip = self._clip(footage, scene, choice, numbers)
-                if isinstance(clip, str):
-                    count.drop(clip)
-                else:
-                    clips.append(clip)
+            for part in parts_between(footage, scene, events):
+                for numbers in self._pieces(footage, part, choice):
+                    clip = self._clip(footage, scene, choice, numbers)
+                    if isinstance(clip, str):
+                        count.drop(clip)
+                    else:
+                        clips.append(clip)
         count.left = len(clips)
         return clips
 
@@ -79,15 +86,15 @@ class ClipCutter:
         return (near if abs(near / self.fps - 1) <= RATE_TOLERANCE else self.fps), self.fps
 
     def _pieces(self, footage: Footage, scene: Scene, bucket: Bucket) -> list[np.ndarray]:
-        """The frame numbers of as many clips as the scene holds; what is over is left out at random ends."""
+        """The frame numbers of as many clips as (a part of) a scene holds; what is over is spread at random."""
         rate, _ = self._rate(footage)
         times = footage.times
         begin, end = times[scene.first], times[scene.stop - 1] + 1 / footage.rate
         need = bucket.frames / rate
-        amount = int((end - begin + self.config.gap + 1e-6) / (need + self.config.gap))
+        amount = max(0, int((end - begin + self.config.gap + 1e-6) / (need + self.config.gap)))
         spare = end - begin - amount * need - (amount - 1) * self.config.gap
         # Spread over the gaps at random: clips then do not all begin with a scene's first frame.
-        shares = generator(self.seed, "clips", footage.content, scene.number).dirichlet(np.ones(amount + 1))
+        shares = generator(self.seed, "clips", footage.content, scene.first).dirichlet(np.ones(amount + 1))
         pieces, start = [], begin
         for share in shares[:-1]:
             start += share * max(0.0, spare)
@@ -116,6 +123,22 @@ class ClipCutter:
             motion=round(motion, 4),
             scores={name: round(score, 4) for name, score in scores_of(footage, first, stop).items()},
         )
+
+
+def parts_between(footage: Footage, scene: Scene, events: Sequence[tuple[float, float]]) -> list[Scene]:
+    """The parts of a scene in which none of the events goes on."""
+    times = footage.times
+    free = np.ones(scene.stop - scene.first, bool)
+    for start, end in events:
+        a, b = np.searchsorted(times, start, "right"), np.searchsorted(times, end, "left")
+        free[max(0, a - scene.first) : max(0, b - scene.first)] = False
+        if 0 < a - scene.first < len(free):
+            free[a - scene.first] = False  # of a sudden one, the frame that follows it
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], free, [False]]).astype(np.int8)))
+    return [
+        Scene(scene.number, scene.first + int(a), scene.first + int(b))
+        for a, b in zip(edges[::2], edges[1::2], strict=True)
+    ]
 
 
 def shown_size(footage: Footage) -> tuple[float, float]:

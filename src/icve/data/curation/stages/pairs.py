@@ -1,7 +1,7 @@
 """Draws pairs of clips."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,8 +24,14 @@ class PairDraw:
     config: PairsConfig
     seed: int
 
-    def __call__(self, footage: Footage, clips: Sequence[Clip], count: StageCount) -> list[Pair]:
-        """At most `per_scene` pairs of each scene, in order."""
+    def __call__(
+        self,
+        footage: Footage,
+        clips: Sequence[Clip],
+        count: StageCount,
+        refuses: Callable[[Clip, Clip], str | None] = lambda _source, _target: None,
+    ) -> list[Pair]:
+        """At most `per_scene` pairs of each scene, in order; `refuses` says why two clips cannot be one, or None."""
         count.entered = len(clips)
         changes = Changes(footage)
         pairs: list[Pair] = []
@@ -34,11 +40,18 @@ class PairDraw:
             if len(own) < 2:
                 count.drop("one clip in its scene")
                 continue
-            pairs += self._draw(footage, changes, own, count)
+            pairs += self._draw(footage, changes, own, count, refuses)
         count.left = len(pairs)
         return pairs
 
-    def _draw(self, footage: Footage, changes: Changes, clips: list[Clip], count: StageCount) -> list[Pair]:
+    def _draw(
+        self,
+        footage: Footage,
+        changes: Changes,
+        clips: list[Clip],
+        count: StageCount,
+        refuses: Callable[[Clip, Clip], str | None],
+    ) -> list[Pair]:
         rng = generator(self.seed, "pairs", footage.content, clips[0].scene)
         drawn: list[Pair] = []
         used: set[frozenset[int]] = set()
@@ -51,7 +64,7 @@ class PairDraw:
             used.add(frozenset((a, b)))
             if self.config.direction == "forward":
                 a, b = sorted((a, b))
-            pair = self._pair(changes, clips[a], clips[b])
+            pair = refuses(clips[a], clips[b]) or self._pair(changes, clips[a], clips[b])
             if isinstance(pair, str):
                 count.drop(pair)
             else:
