@@ -36,7 +36,15 @@ def answers(tmp_path: Path) -> Path:
 def start(endpoint: Endpoint, answers: Path, count: int, **values: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", vlm_runs.__name__, endpoint.url, str(answers), str(count), json.dumps(values)]
     root = Path(__file__).parents[3]
-    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite that runs in a shell's background has been told to ignore Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
 
 
 def count_kept(answers: Path) -> int:
