@@ -65,8 +65,12 @@ def curate(videos: Sequence[str], output: Path, config: CurationConfig, *, progr
             raise InputError(f"{output} is not empty and was not made by `icve data curate`; choose a new folder.")
         folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
+        for place in ("", f"{FOLDER}/", "pairs/", "media/*/"):
+            for partial in output.glob(f"{place}.*.part"):
+                partial.unlink()  # of a run that was killed
         count = _prepare(videos, folder, config)
         if (folder / DONE).exists():
+            _remove_work(folder)
             return
         parcels = Parcels(folder / "parcels")
         _work_on_sources(folder, parcels, count, config, progress)
@@ -154,7 +158,12 @@ def finish(output: Path, folder: Path, yields: Yields) -> None:
     write_preview(output, output / PREVIEW)
     with write_errors(folder / DONE), replacing(folder / DONE) as partial:
         partial.write_text("{}\n")
+    _remove_work(folder)
+
+
+def _remove_work(folder: Path) -> None:
     rmtree(folder / "parcels", ignore_errors=True)
+    rmtree(folder / "downloads", ignore_errors=True)
     for name in (WORDS, VECTORS):
         (folder / name).unlink(missing_ok=True)
 
