@@ -77,14 +77,17 @@ CASES: dict[str, dict] = {
 }
 
 
-@pytest.fixture(scope="module")
-def curated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[dict, np.ndarray]]]:
+@pytest.fixture(scope="module", params=[0, 512], ids=["second-pass", "kept"])
+def curated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[tuple[dict, np.ndarray]]]:
     """The clips of every case, by its name."""
     folder = tmp_path_factory.mktemp("clips")
     pictures = footage.scene(1, 80)
     for name, options in CASES.items():
         add_captions(footage.write(folder / "videos" / name, pictures, **options))
-    curate([str(folder / "videos")], folder / "set", config(), progress=False)
+    keys = config(read={"timeout": 60, "keep": request.param})
+    curate([str(folder / "videos")], folder / "set", keys, progress=False)
     assert (folder / "set/quarantine.jsonl").read_text() == ""
     found: dict[str, list[tuple[dict, np.ndarray]]] = {name: [] for name in CASES}
     for row, clip in clips_of(folder / "set"):
@@ -156,7 +159,8 @@ def test_borders_are_cut_off_and_pixels_made_square(tmp_path: Path):
 
 def test_the_same_clip_is_the_same_bytes_at_any_time(tmp_path: Path):
     add_captions(footage.write(tmp_path / "videos/a.mp4", footage.scene(3, 60)))
-    for name in ("one", "two"):
-        curate([str(tmp_path / "videos")], tmp_path / name, config(buckets=["9x32x48"]), progress=False)
+    for name, keep in (("one", 0), ("two", 512)):
+        keys = config(buckets=["9x32x48"], read={"keep": keep})
+        curate([str(tmp_path / "videos")], tmp_path / name, keys, progress=False)
     one, two = (sorted((tmp_path / name / "media").rglob("*.tar")) for name in ("one", "two"))
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]

@@ -29,6 +29,7 @@ class ReadConfig(Strict):
     max_fps: float = Field(default=240, gt=0, description="with max_seconds, bounds the frames that are decoded")
     timeout: float = Field(default=1800, gt=0, description="seconds that the work on one file may take")
     memory: float = Field(default=6, gt=0, description="GiB that a worker may take")
+    keep: float = Field(default=512, ge=0, description="MiB of small frames that spare short files a second decoding")
 
 
 class BasicConfig(Strict):
@@ -110,7 +111,7 @@ class CurationConfig(Strict):
     source: str = Field(default="", description="where the footage comes from")
     seed: int = Field(default=0, ge=0)
     buckets: list[str] = Field(default=["33x480x832", "33x832x480"], min_length=1)
-    fps: float | None = Field(default=24, gt=0, le=240, description="of all clips; null: each file's own")
+    fps: float | None = Field(default=24.0, gt=0, le=240, description="of all clips; null: each file's own")
     instructor: Literal["camera", "vlm", "sidecar"] = "camera"
     executor: Literal["pool", "ray"] = "pool"
     workers: int | None = Field(default=None, ge=1, description="null: one for each core")

@@ -1,5 +1,6 @@
 """Where sources are worked on: processes of this machine, or the workers of a Ray cluster."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -43,7 +44,8 @@ def quarantine(job: Job, failure: Failure) -> Done:
 class RayWorker:
     """A worker of a Ray cluster. The decoding is in a process of its own, whose death is not the worker's."""
 
-    def __init__(self, folder: str, config: dict[str, Any]) -> None:
+    def __init__(self, folder: str, place: str, config: dict[str, Any]) -> None:
+        os.chdir(place)  # what relative paths are relative to
         self.folder, self.config = Path(folder), CurationConfig.model_validate(config | {"workers": 1})
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -71,6 +73,7 @@ def run_ray(jobs: Iterable[Job], config: CurationConfig) -> Iterator[Done]:
         raise InputError("executor=ray needs Ray, which is not installed: pip install 'icve[ray]'.") from error
     ray.init(ignore_reinit_error=True, log_to_driver=False, configure_logging=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     workers = config.workers or int(ray.cluster_resources().get("CPU", 1))
     pending = iter(jobs)
     # So many at a time, that the list of a million does not stand in memory.
@@ -79,9 +82,9 @@ def run_ray(jobs: Iterable[Job], config: CurationConfig) -> Iterator[Done]:
         rows = [{"number": j.source.number, "uri": j.source.uri, "caption": j.source.caption or ""} for j in listed]
         dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), 16 * workers)).map_batches(
             RayWorker,
-            fn_constructor_args=(folder, config.model_dump(mode="json")),
+            fn_constructor_args=(folder, str(Path.cwd()), config.model_dump(mode="json")),
             batch_size=4,
-            concurrency=workers,
+            compute=ray.data.ActorPoolStrategy(size=workers),
             num_cpus=1,
         )
         for row in dataset.iter_rows():

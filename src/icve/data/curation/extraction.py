@@ -1,7 +1,4 @@
-"""The second pass: decodes just the frames of the clips that are in a pair, and codes them.
-
-FFmpeg crops, turns and scales the pictures as they are stored, without a detour over RGB: a tenth of the time.
-"""
+"""The frames of the clips that are in a pair: kept when the file was measured, or else from a second pass over it."""
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +7,6 @@ from fractions import Fraction
 from typing import Any
 
 import av
-import av.filter
 import numpy as np
 from av.codec.context import ThreadType
 from av.error import FFmpegError
@@ -20,23 +16,14 @@ from icve.data.buckets import Bucket
 from icve.data.curation.config import VideoConfig
 from icve.data.curation.measuring import Footage
 from icve.data.curation.records import Clip
+from icve.data.curation.scaling import Scaler
 from icve.data.shard_media import SAME_BYTES
 from icve.errors import InputError
 from icve.video import color
-from icve.video.info import orientation
 from icve.video.opening import Damage, decode, open_video
 from icve.video.reading import next_pts
 
 SEEK_BEYOND = 48  # frames: to seek costs decoding from the key frame before, so nearby clips are just read on to
-MATRICES = {
-    color.BT709: "bt709",
-    color.FCC: "fcc",
-    color.BT470BG: "bt470bg",
-    color.SMPTE170M: "smpte170m",
-    color.SMPTE240M: "smpte240m",
-    color.BT2020: "bt2020",
-    color.BT2020_CL: "bt2020",
-}
 
 
 class Extractor:
@@ -52,6 +39,9 @@ class Extractor:
         Raises:
             InputError: the file is not what it was when it was measured.
         """
+        kept = self.footage.kept
+        if kept is not None and all(kept.holds(clip) for clip in clips):
+            return {clip.id: [kept.frames[number] for number in clip.frames] for clip in clips}
         if self.footage.exact:
             try:
                 return self._read(clips, seek=True)
@@ -68,13 +58,14 @@ class Extractor:
             for place, number in enumerate(clip.frames):
                 wanted.setdefault(number, []).append((clip, place))
         results: dict[str, list[Any]] = {clip.id: [None] * len(clip.frames) for clip in clips}
-        scalers: dict[str, _Scaler] = {}
+        scalers: dict[str, Scaler] = {}
         for number, frame in self._frames(sorted(wanted), seek):
             for clip, place in wanted[number]:
-                scaler = scalers.setdefault(
-                    clip.bucket, _Scaler(self.footage, Bucket.parse(clip.bucket), self.config.lossless)
-                )
-                results[clip.id][place] = scaler(frame)
+                if clip.bucket not in scalers:
+                    size = Bucket.parse(clip.bucket)[1:]
+                    footage = self.footage
+                    scalers[clip.bucket] = Scaler(footage.info, footage.inside, size, lossless=self.config.lossless)
+                results[clip.id][place] = scalers[clip.bucket](frame)
         return results
 
     def _frames(self, numbers: list[int], seek: bool) -> Iterator[tuple[int, VideoFrame]]:
@@ -120,71 +111,6 @@ def _timed(container: Any, stream: Any) -> Iterator[tuple[int, VideoFrame]]:
 
 class _LostFrameError(Exception):
     """A frame is not where it was when the file was measured."""
-
-
-class _Scaler:
-    """Decoded frames brought to a bucket's size: cropped about the centre of the picture inside the borders."""
-
-    def __init__(self, footage: Footage, bucket: Bucket, lossless: bool) -> None:
-        self.footage, self.bucket, self.lossless = footage, bucket, lossless
-        self.form: tuple[Any, ...] | None = None
-        self.graph: Any = None
-
-    def __call__(self, frame: VideoFrame) -> VideoFrame:
-        form = frame.width, frame.height, frame.format.name
-        if form != self.form:  # the first frame, or a file that changes its mind
-            self.graph, self.form = self._build(frame), form
-        frame.pts = None
-        self.graph.push(frame)
-        return self.graph.pull()
-
-    def _build(self, frame: VideoFrame) -> Any:
-        info = self.footage.info
-        swap, flip_rows, flip_columns = orientation(info.display_matrix)
-        height, width = (self.bucket.width, self.bucket.height) if swap else (self.bucket.height, self.bucket.width)
-        steps: list[tuple[str, str]] = []
-        if (frame.width, frame.height) != info.stored_size:
-            steps.append(("scale", f"{info.stored_size[0]}:{info.stored_size[1]}"))
-        steps.append(("crop", self._crop(height, width)))
-        rgb = color.stored_as_rgb(info)
-        into = "" if rgb else f":in_color_matrix={MATRICES[color.matrix_of(info)]}"
-        levels = "pc" if info.color_range == color.FULL else "tv"
-        into += "" if rgb else f":in_range={levels}"
-        quality = "area+accurate_rnd+full_chroma_int" if self._shrinks(height) else "bicubic+accurate_rnd"
-        out = "" if self.lossless else ":out_color_matrix=bt709:out_range=tv"
-        steps += [
-            ("scale", f"{width}:{height}:flags={quality}{into}{out}"),
-            ("format", "gbrp" if self.lossless else "yuv420p"),
-        ]
-        if swap:
-            steps.append(("transpose", "dir=cclock_flip"))
-        if flip_rows:
-            steps.append(("vflip", ""))
-        if flip_columns:
-            steps.append(("hflip", ""))
-        graph = av.filter.Graph()
-        graph.threads = 1
-        last = graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
-        )
-        for name, arguments in [*steps, ("buffersink", "")]:
-            step = graph.add(name, arguments or None)
-            last.link_to(step)
-            last = step
-        graph.configure()
-        return graph
-
-    def _crop(self, height: int, width: int) -> str:
-        """The largest part of the picture inside the borders that has the bucket's shape, as FFmpeg's crop."""
-        top, left, inner_height, inner_width = self.footage.inside
-        shape = float(self.footage.info.sample_aspect_ratio or 1)  # a stored pixel's width to its height
-        crop_width = min(inner_width, round(inner_height * width / height / shape))
-        crop_height = min(inner_height, round(inner_width * height * shape / width))
-        x, y = left + (inner_width - crop_width) // 2, top + (inner_height - crop_height) // 2
-        return f"{crop_width}:{crop_height}:{x}:{y}:exact=1"
-
-    def _shrinks(self, height: int) -> bool:
-        return height < self.footage.inside[2]
 
 
 def encode_frames(frames: Sequence[VideoFrame], fps: float, config: VideoConfig) -> bytes:

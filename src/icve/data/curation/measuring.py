@@ -11,6 +11,7 @@ import numpy as np
 from av.codec.context import ThreadType
 
 from icve.data.curation.config import CurationConfig
+from icve.data.curation.keeping import FrameKeeper
 from icve.data.curation.meters import (
     SMALL,
     BlendMeter,
@@ -52,6 +53,7 @@ class Footage:
         motion: (first frame, second frame, flow in hundredths of the diagonal a second).
         thumbnails: (n, 54, 96, 3) uint8 BGR of the frames `thumbnail_frames`, one a second.
         scores: of the quality meters by name, (frame, score) each.
+        kept: the frames themselves, where they are few and have no borders.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class Footage:
     thumbnails: np.ndarray
     thumbnail_frames: np.ndarray
     scores: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    kept: FrameKeeper | None = None
 
     @property
     def time_base(self) -> Fraction:
@@ -138,6 +141,14 @@ def _measure(path: Path, config: CurationConfig, scorers: Sequence[QualityMeter]
             if info is None:
                 info = describe(path, container, stream, frame)
                 unit = max(1, round(1 / (info.average_rate * info.time_base)))
+                keeper = FrameKeeper(
+                    info,
+                    config.sizes,
+                    config.clips.max_upscale,
+                    lossless=config.video.lossless,
+                    limit=config.read.keep * 2**20,
+                )
+                others.append(keeper)
             now = next_pts(given, pts[-1] if pts else None, unit)
             exact &= now == given
             fields |= frame.interlaced_frame
@@ -169,19 +180,21 @@ def _measure(path: Path, config: CurationConfig, scorers: Sequence[QualityMeter]
         ):
             raise UnusableFileError(f"{path} is cut short or damaged: {len(pts)} frames could be decoded.")
     blends.finish()
+    inside = borders.inside()
     return Footage(
         path=path,
         content=content,
         info=info,
         pts=np.array(pts),
         exact=exact,
-        inside=borders.inside(),
+        inside=inside,
         cuts=cuts.cuts,
         blends=blends.blends,
         motion=motion.samples,
         thumbnails=np.stack(thumbnails.images),
         thumbnail_frames=np.array(thumbnails.frames),
         scores={meter.scorer.name: meter.samples for meter in meters},
+        kept=keeper if keeper.scaler is not None and keeper.inside == inside else None,
     )
 
 

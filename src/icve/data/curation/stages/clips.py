@@ -111,12 +111,13 @@ class ClipCutter:
         motion = motion_of(footage, first, stop)
         if motion < self.motion.min:
             return "too little motion"
-        key = f"{footage.content} {first} {stop} {bucket} {footage.inside} {self._rate(footage)}"
+        taken, fps = self._rate(footage)
+        key = f"{footage.content} {first} {stop} {bucket} {footage.inside} {taken:.6f} {fps:.6f}"
         return Clip(
             id=hashlib.sha256(key.encode()).hexdigest()[:24],
             scene=scene.number,
             bucket=str(bucket),
-            fps=self._rate(footage)[1],
+            fps=float(fps),
             frames=tuple(numbers.tolist()),
             start=round(float(footage.times[first]), 6),
             end=round(float(footage.times[stop - 1]), 6),
