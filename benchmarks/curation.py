@@ -33,7 +33,7 @@ from icve.data.curation.stages.pairs import PairDraw
 from icve.data.curation.stages.scenes import SceneSplit
 from real_clips import real_clips, shots
 
-CONFIG = {"instructor": "sidecar", "buckets": ["33x240x416", "17x80x144"], "read": {"timeout": 600}}
+CONFIG = {"instructor": "sidecar", "buckets": ["33x240x416", "17x240x416", "17x48x80"], "read": {"timeout": 600}}
 PARTS = 4  # files of each size
 
 

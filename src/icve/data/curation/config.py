@@ -93,7 +93,7 @@ class VideoConfig(Strict):
 
     quality: int = Field(default=14, ge=0, le=51, description="constant rate factor")
     lossless: bool = Field(default=False, description="RGB with every pixel kept, 5 to 10 times the size")
-    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"] = "veryfast"
+    preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"] = "superfast"
 
 
 class SidecarConfig(Strict):
