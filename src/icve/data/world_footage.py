@@ -69,12 +69,10 @@ def make_take(seed: tuple[int, int], split: str, size: tuple[int, int]) -> tuple
         "instruction": edit.instruction,
         "type": TYPES.get(edit.operation, edit.operation),
     }
+    spans = (0, BEFORE - 1, edit.source), (BEFORE + CHANGING, BEFORE + CHANGING + AFTER - 1, edit.target)
     captions = [
-        {"start": 0.0, "end": (BEFORE - 1) / FPS, "text": caption(rng, edit.source)},
-        {
-            "start": (BEFORE + CHANGING) / FPS,
-            "end": (BEFORE + CHANGING + AFTER - 1) / FPS,
-            "text": caption(rng, edit.target),
-        },
+        {"start": start / FPS, "end": end / FPS, "text": text}
+        for start, end, scene in spans
+        if (text := caption(rng, scene))  # an empty scene may have nothing to be said of
     ]
     return np.concatenate([first, between, last]), {"events": [event], "captions": captions}
