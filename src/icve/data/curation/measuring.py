@@ -17,6 +17,7 @@ from icve.data.curation.meters import (
     BlendMeter,
     BorderMeter,
     CutMeter,
+    Detector,
     Meter,
     MotionMeter,
     ScoreMeter,
@@ -124,7 +125,13 @@ def hash_file(path: Path, limit: int) -> str:
 def _measure(path: Path, config: CurationConfig, scorers: Sequence[QualityMeter]) -> Footage:
     content = hash_file(path, config.read.max_bytes)
     shrink = Shrinker()
-    cuts, blends = CutMeter(config.scenes), BlendMeter()
+    detectors: list[Detector]
+    if config.scenes.detector == "transnet":
+        from icve.data.curation.transnet import TransNetMeter
+
+        detectors = [TransNetMeter()]
+    else:
+        detectors = [CutMeter(config.scenes), BlendMeter()] if config.scenes.gradual else [CutMeter(config.scenes)]
     motion, thumbnails, borders = MotionMeter(config.motion, shrink), ThumbnailMeter(shrink), BorderMeter(shrink)
     meters = [ScoreMeter(scorer, shrink) for scorer in scorers]
     others: list[Meter] = [motion, thumbnails, borders, *meters]
@@ -158,9 +165,8 @@ def _measure(path: Path, config: CurationConfig, scorers: Sequence[QualityMeter]
             if time > config.read.max_seconds or number >= max_frames:
                 raise _too_long(path, config)
             small = shrink(frame, *SMALL, "bgr24")
-            cuts.observe_small(number, small)
-            if config.scenes.gradual:
-                blends.observe_small(number, small)
+            for detector in detectors:
+                detector.observe_small(number, small)
             for meter in others:
                 meter.observe(number, time, frame)
         if info is None:
@@ -179,7 +185,8 @@ def _measure(path: Path, config: CurationConfig, scorers: Sequence[QualityMeter]
             or cut_short(container, stream, damage, float(unit * info.time_base))
         ):
             raise UnusableFileError(f"{path} is cut short or damaged: {len(pts)} frames could be decoded.")
-    blends.finish()
+    for detector in detectors:
+        detector.finish()
     inside = borders.inside()
     return Footage(
         path=path,
@@ -188,8 +195,8 @@ def _measure(path: Path, config: CurationConfig, scorers: Sequence[QualityMeter]
         pts=np.array(pts),
         exact=exact,
         inside=inside,
-        cuts=cuts.cuts,
-        blends=blends.blends,
+        cuts=[cut for detector in detectors for cut in detector.cuts],
+        blends=[blend for detector in detectors for blend in detector.blends],
         motion=motion.samples,
         thumbnails=np.stack(thumbnails.images),
         thumbnail_frames=np.array(thumbnails.frames),

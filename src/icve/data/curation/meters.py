@@ -32,6 +32,24 @@ class Meter(Protocol):
         """The frame with this number, shown at `time` seconds."""
 
 
+class Detector(Protocol):
+    """Finds where shots end, from small pictures.
+
+    Attributes:
+        cuts: the number of each frame that a new shot begins with.
+        blends: the first and last frame of each gradual transition.
+    """
+
+    cuts: list[int]
+    blends: list[tuple[int, int]]
+
+    def observe_small(self, number: int, image: np.ndarray) -> None:
+        """`image` is (36, 64, 3) uint8 BGR."""
+
+    def finish(self) -> None:
+        """The file has ended."""
+
+
 class Shrinker:
     """Decoded frames as small arrays, through swscale's fastest path."""
 
@@ -63,6 +81,7 @@ class CutMeter:
             min_content_val=config.min_content,
         )
         self.cuts: list[int] = []
+        self.blends: list[tuple[int, int]] = []
 
     def observe_small(self, number: int, image: np.ndarray) -> None:
         """`image` is (36, 64, 3) uint8 BGR."""
@@ -71,6 +90,9 @@ class CutMeter:
         # Frame numbers are all that the detector goes by; the rate only has to be some number.
         for cut in self.detector.process_frame(FrameTimecode(number, 25.0), image):
             self.cuts.append(cut.frame_num)
+
+    def finish(self) -> None:
+        """What ends the file is no cut."""
 
 
 class BlendMeter:
@@ -98,6 +120,7 @@ class BlendMeter:
     def __init__(self) -> None:
         self.reach = max(reach for reach, _ in self.LOOKS)
         self.recent: deque[tuple[int, np.ndarray, np.ndarray]] = deque(maxlen=2 * self.reach + 1)
+        self.cuts: list[int] = []
         self.blends: list[tuple[int, int]] = []
         self.open: list[tuple[int, np.ndarray]] = []  # the frames so far of a stretch that may be one
         self.last = self.hits = 0  # its last frame for certain, and in how many of its frames it was seen
