@@ -14,7 +14,7 @@ import numpy as np
 
 from icve.data.world import COLOURS, CORE, FULL, LOOKS, SHAPES, Edit, Scene, render, sample_edit
 from icve.data.world.sampling import generator, sample_background, touch
-from icve.evaluation.world import Verdict, judge
+from icve.evaluation.world.judge import Verdict, judge
 
 
 def degrade(video: np.ndarray, seed: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 from icve.data.world import CORE, FULL, Edit, Scene, render, sample_edit
 from icve.data.world.sampling import touch
 from icve.data.world.scene import Background
-from icve.evaluation.world import judge
+from icve.evaluation.world.judge import judge
 from tests.evaluation.selfcheck import degrade, differs, edits, wrong_targets
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from icve.data.world import CORE, FULL, Edit, render, sample_edit
 from icve.evaluation.intervals import wilson
-from icve.evaluation.world import Verdict, judge
+from icve.evaluation.world.judge import Verdict, judge
 
 Array = np.ndarray
 Editor = Callable[[list[Array], list[str], list[int]], list[Array]]

@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 
 from icve.data.world import COLOURS, SHAPES, Scene, Thing
-from icve.evaluation.backdrops import PALETTE, Backdrop, KnownBackdrop
-from icve.evaluation.looks import Tone
-from icve.evaluation.shapes import RIM, coverage, fitted, grow, match, shading, soften, visible_share
+from icve.evaluation.world.backdrops import PALETTE, Backdrop, KnownBackdrop
+from icve.evaluation.world.looks import Tone
+from icve.evaluation.world.shapes import RIM, coverage, fitted, grow, match, shading, soften, visible_share
 
 Array = np.ndarray
 NOISE = 10.0  # RGB distance that a decoder's noise reaches by itself

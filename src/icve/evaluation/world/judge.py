@@ -13,11 +13,11 @@ import numpy as np
 
 from icve.data.world import PLACES, Edit, Scene
 from icve.data.world.render import apply_look, draw_background
-from icve.evaluation.backdrops import Backdrop, KnownBackdrop, NamedBackdrop, wrong_background
-from icve.evaluation.looks import Tone, fit_look
-from icve.evaluation.moves import draw, find_move, seen_before
-from icve.evaluation.shapes import coverage, grow
-from icve.evaluation.things import View, locate, problem
+from icve.evaluation.world.backdrops import Backdrop, KnownBackdrop, NamedBackdrop, wrong_background
+from icve.evaluation.world.looks import Tone, fit_look
+from icve.evaluation.world.moves import draw, find_move, seen_before
+from icve.evaluation.world.shapes import coverage, grow
+from icve.evaluation.world.things import View, locate, problem
 
 Array = np.ndarray
 FRAMES = 3  # how many of a clip are judged

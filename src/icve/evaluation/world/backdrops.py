@@ -11,7 +11,7 @@ import numpy as np
 
 from icve.data.world import Background
 from icve.data.world.scene import BACKDROP_COLOURS
-from icve.evaluation.shapes import soften
+from icve.evaluation.world.shapes import soften
 
 Array = np.ndarray
 NAMES = tuple(BACKDROP_COLOURS)

@@ -1,0 +1,1 @@
+"""Benchmarks: each an adapter from its authors' published layout to cases."""

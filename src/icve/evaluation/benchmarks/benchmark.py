@@ -1,0 +1,34 @@
+"""What an adapter of a benchmark is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from icve.evaluation.cases import Case
+
+
+class Benchmark(Protocol):
+    """Reads a folder in the layout that the benchmark's authors publish.
+
+    Attributes:
+        name: on the command line: "openve-bench".
+        title: as its authors write it.
+        home: where it comes from (a URL or hub id) and its licence, for `icve evaluate list`.
+        needs: one sentence: what must lie in the folder.
+        scorers: names of the scorers that its authors report, in their order.
+    """
+
+    name: str
+    title: str
+    home: str
+    licence: str
+    needs: str
+    scorers: tuple[str, ...]
+
+    def cases(self, root: Path) -> Sequence[Case]:
+        """All cases, in a fixed order.
+
+        Raises:
+            InputError: `root` is not in the layout: says which file is missing, and where it comes from.
+        """
+        ...

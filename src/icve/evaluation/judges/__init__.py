@@ -1,0 +1,1 @@
+"""Judges: vision-language models asked for verdicts, by prompts in versioned files."""

@@ -1,0 +1,1 @@
+"""Metrics: each a small class with its definition, range and source in the docstring."""

@@ -1,0 +1,1 @@
+"""The exact judge of edits of the procedural world."""
