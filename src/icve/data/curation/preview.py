@@ -5,16 +5,11 @@ the page's own policy lets no script run but its own and no request leave.
 """
 
 import base64
-import hashlib
-import re
-import unicodedata
 from collections.abc import Iterable
-from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from icve.data.curation.preview_charts import draw, short
+from icve.data.curation.preview_charts import draw
 from icve.data.curation.preview_media import small_clip
 from icve.data.curation.preview_scan import Scan, StoredClip, flatten, scan_set
 from icve.data.curation.yields import read_yields
@@ -22,10 +17,9 @@ from icve.data.samples import BadSampleError
 from icve.data.shard_index import SetFiles
 from icve.data.shard_layout import PAIRS
 from icve.data.shard_media import MAX_RATE
-from icve.video.files import replacing, write_errors
+from icve.page import short, text, write_page
 
 YIELD_FILE = "curation/yield.json"
-LONGEST_TEXT = 1000  # characters
 # Columns that have a place of their own in a pair's card; the others are listed as scores.
 PLACED = {*PAIRS.names, "scores", "original_instruction", "method", "source", "scene", "source_caption"}
 PLACED |= {"target_caption", "source_start", "source_end", "target_start", "target_end"}
@@ -58,9 +52,7 @@ def write_preview(
     yields = read_yields(folder / YIELD_FILE) if (folder / YIELD_FILE).exists() else []
     scan = scan_set(folder, pairs, seed)
     clips = _Clips(files, scan.found, side, max_bytes)
-    template = resources.files("icve.data.curation").joinpath("preview.html").read_text("utf-8")
     parts = {
-        "policy": policy(template),
         "title": text(description["name"]),
         "header": _header(description, scan),
         "yields": _yields(yields),
@@ -69,31 +61,7 @@ def write_preview(
         "heading": _heading(scan),
         "pairs": "\n".join(_pair(row, clips) for row in scan.sample),
     }
-    # In one pass: what is put in is not looked at again.
-    page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
-    with write_errors(output), replacing(output) as partial:
-        partial.write_bytes(page.encode("utf-8", "replace"))
-
-
-def text(value: Any, longest: int = LONGEST_TEXT) -> str:
-    """A value as HTML: escaped, cut where it is too long, without characters that nobody can see."""
-    plain = str(value)
-    cut = plain if len(plain) <= longest else plain[:longest] + "…"
-    seen = (c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in cut)
-    return escape("".join(seen))
-
-
-def policy(template: str) -> str:
-    """A Content-Security-Policy: the template's own style and script by their hashes, media in the page, no more."""
-
-    def hashed(tag: str) -> str:
-        (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)
-        return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
-
-    return (
-        f"default-src 'none'; style-src {hashed('style')}; script-src {hashed('script')}; img-src data:; "
-        "media-src data:; base-uri 'none'; form-action 'none'"
-    )
+    write_page(output, "icve.data.curation", "preview.html", parts)
 
 
 class _Clips:

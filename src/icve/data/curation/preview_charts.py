@@ -5,6 +5,8 @@ from html import escape
 
 import numpy as np
 
+from icve.page import short, ticks
+
 CELLS = 2048  # kept of a histogram: enough for percentiles
 BARS = 30
 LARGEST = 1e15  # values beyond are no measurements
@@ -81,11 +83,6 @@ class Histogram:
         return low * width, width, counts, before, after
 
 
-def short(value: float) -> str:
-    """A number for people: four digits, no noise."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
 def draw(name: str, histogram: Histogram, unit: str = "") -> str:
     """A histogram with its name and its median as an HTML figure."""
     if not histogram.count:
@@ -128,10 +125,3 @@ def _bars(start: float, width: float, counts: list[int], whole: bool, unit: str)
             anchor = "start" if place < 20 else "end" if place > WIDTH - 20 else "middle"
             parts.append(f'<text x="{place:.1f}" y="{HEIGHT - 4}" text-anchor="{anchor}">{short(tick)}</text>')
     return "".join(parts)
-
-
-def ticks(start: float, end: float, least: float = 0) -> list[float]:
-    """Two to six round numbers from start to end, at least `least` apart."""
-    step = 10.0 ** math.floor(math.log10((end - start) / 2))
-    step = max(least, next(step * factor for factor in (1, 2, 5, 10) if (end - start) / (step * factor) <= 5))
-    return [number * step for number in range(math.ceil(start / step - 1e-9), math.floor(end / step + 1e-9) + 1)]

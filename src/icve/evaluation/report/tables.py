@@ -1,0 +1,124 @@
+"""The tables of the report. A column sorts by the values that its cells carry, not by their texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from icve.evaluation.report.charts import told
+from icve.evaluation.scorers import Figure
+from icve.evaluation.summary import Mean, Summary
+from icve.page import text
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: its HTML, and what it sorts by (None: always last)."""
+
+    html: str
+    value: float | str | None
+    title: str = ""
+
+
+def words(content: str, longest: int = 1000) -> Cell:
+    """A text of any origin."""
+    return Cell(f"<bdi>{text(content, longest)}</bdi>", content.lower()[:longest])
+
+
+def whole(count: int) -> Cell:
+    """A count."""
+    return Cell(f"{count:,}", count)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str, kind: str = "") -> str:
+    """A table whose first column names its rows and whose columns sort; `columns` are texts."""
+    head = "".join(
+        f'<th scope="col" aria-sort="none"><button type="button"><bdi>{text(name, 60)}</bdi></button></th>'
+        for name in columns
+    )
+    body = "".join(f"<tr>{_row(row)}</tr>" for row in rows)
+    return (
+        f'<div class="scroll"><table class="sorts {kind}"><caption>{text(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _row(row: Sequence[Cell]) -> str:
+    cells = []
+    for index, cell in enumerate(row):
+        tag = 'th scope="row"' if index == 0 else "td"
+        value = "" if cell.value is None else f' data-value="{text(cell.value)}"'
+        title = f' title="{text(cell.title)}"' if cell.title else ""
+        cells.append(f"<{tag}{value}{title}>{cell.html}</{tag.split()[0]}>")
+    return "".join(cells)
+
+
+def mean_cell(figure: Figure, mean: Mean, rate: bool) -> Cell:
+    """A mean with its interval, how many cases it is of where some are missing."""
+    if mean.mean is None:
+        return Cell('<span class="soft">missing</span>', None)
+    value, *interval = told(figure, mean, rate).split(" [", 1)
+    html = text(value) + "".join(f' <span class="soft">[{text(part)}</span>' for part in interval)
+    if mean.missing:
+        html += f'<br><span class="soft">{mean.missing:,} missing</span>'
+    return Cell(html, mean.mean, f"{mean.n:,} cases")
+
+
+def overall(summary: Summary) -> str:
+    """Figures down, editors across."""
+    results = summary.results
+    rows = []
+    for name, (figure, scorer) in results.figures.items():
+        means = [mean_cell(figure, summary.mean(e, name), results.is_rate(name)) for e in results.editors]
+        better = {"higher": "higher", "lower": "lower", None: ""}[figure.better]
+        rows.append([words(name), *means, words(better), words(scorer), words(figure.about)])
+    columns = ["figure", *results.editors, "better", "scorer", "what it is"]
+    return table(columns, rows, "Means over all cases, with 95% intervals")
+
+
+def by_category(summary: Summary, name: str) -> str:
+    """Categories down, editors across, of one figure."""
+    results = summary.results
+    figure, rate = results.figures[name][0], results.is_rate(name)
+    rows = []
+    for category in [*results.categories, None]:
+        count = sum(category in (None, case.category) for case in results.cases)
+        means = [mean_cell(figure, summary.mean(e, name, category), rate) for e in results.editors]
+        rows.append([words("all" if category is None else category, 60), whole(count), *means])
+    return table(["category", "cases", *results.editors], rows, f"{name} by category, with 95% intervals")
+
+
+def comparisons(summary: Summary) -> str:
+    """Every two editors, case by case."""
+    results = summary.results
+    rows = []
+    for versus in summary.comparisons():
+        figure, rate = results.figures[versus.figure][0], results.is_rate(versus.figure)
+        difference = Mean(versus.n, 0, versus.difference, versus.low, versus.high)
+        shown = told(figure, difference, rate)
+        wins = Cell("", None)
+        if versus.win_rate is not None:
+            wins = Cell(f"{versus.win_rate:.1%} {_soft(versus.win_low, versus.win_high)}", versus.win_rate)
+        p = Cell("", None) if versus.p is None else Cell(_p(versus.p), versus.p)
+        pair = words(f"{versus.first} against {versus.second}", 130)
+        rows.append([pair, words(versus.figure), whole(versus.n), wins, Cell(text(shown), versus.difference), p])
+    if not rows:
+        return ""
+    columns = ["editors", "figure", "cases", "first better", "mean difference", "p"]
+    return table(columns, rows, "Editors compared case by case; a tie counts as half a win")
+
+
+def _soft(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f'<span class="soft">[{low:.1%}, {high:.1%}]</span>'
+
+
+def _p(p: float) -> str:
+    return "&lt; 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def missing(summary: Summary) -> str:
+    """What has no value, and why."""
+    rows = [
+        [words(editor, 60), words(figure, 60), whole(count), words(reason)]
+        for editor, figure, reason, count in summary.missing()
+    ]
+    return table(["editor", "figure", "cases", "reason"], rows, "Scores that are missing", "reasons") if rows else ""
+
