@@ -86,16 +86,16 @@ def _benchmark(args: argparse.Namespace) -> Benchmark:
         split=args.split,
         operations=tuple(args.operation),
         unseen=args.wording == "unseen",
-        clip=_model_size(args.model or ["mini"]),
+        clip=_model_size(args.model[0]) if args.model else World.clip,
     )
 
 
-def _model_size(models: Sequence[str]) -> tuple[int, int, int]:
-    """The world is drawn at the (first) model's own size."""
+def _model_size(model: str) -> tuple[int, int, int]:
+    """The world is drawn at the (first) model's own size; `World.clip` is the bundled model's."""
     from icve.pipelines.models import fetch_model
     from icve.pipelines.summary import summarise
 
-    frames, height, width = summarise(fetch_model(str(named(models[0])[1]), skip=set())).settings["sizes"][0]
+    frames, height, width = summarise(fetch_model(str(named(model)[1]), skip=set())).settings["sizes"][0]
     return frames, height, width
 
 
