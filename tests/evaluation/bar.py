@@ -11,7 +11,7 @@ from icve.data.shard_media import encode_clip
 from icve.evaluation.benchmarks.world import FPS, World
 from icve.evaluation.cases import Case
 from icve.evaluation.clips import Clips, read_clip
-from icve.evaluation.intervals import wilson
+from icve.evaluation.statistics.wilson import wilson
 from icve.evaluation.world.scorer import WorldScorer
 from icve.pipelines.models import BUNDLED_MODELS
 
