@@ -1,32 +1,37 @@
 """The bar that the world benchmark has to pass, on files and through the scorer, as an evaluation scores edits."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
+from diffusers import AutoencoderKLHunyuanVideo
 
 from icve.data.shard_media import encode_clip
 from icve.evaluation.benchmarks.world import FPS, World
 from icve.evaluation.cases import Case
 from icve.evaluation.clips import Clips, read_clip
+from icve.evaluation.statistics.wilson import wilson
 from icve.evaluation.world.scorer import WorldScorer
-from icve.pipelines.edit import InContextVideoEditPipeline
+from icve.pipelines.models import BUNDLED_MODELS
 
 
 class Bar:
-    """Success rates of edits that are known to be right or wrong."""
+    """Success rates of edits that are known to be right or wrong.
+
+    Args:
+        folder: for the clips, made if missing.
+    """
 
     def __init__(self, world: World, folder: Path) -> None:
         self.folder = folder
         self.cases = list(world.cases(folder / "world"))
         self.scorer = WorldScorer()
 
-    def rate(self, kind: str) -> float:
-        """The share of successes of this kind of edit, a name of `KINDS`."""
-        made = KINDS[kind]
-        scores = [self.scorer.score(case, Clips(case, path))["success"] for case, path in made(self)]
-        return sum(scores) / len(scores)
+    def rate(self, kind: str) -> tuple[float, int]:
+        """The share of successes among this kind of edits (a name of `KINDS`), and how many there are."""
+        scores = [self.scorer.score(case, Clips(case, path))["success"] for case, path in KINDS[kind](self)]
+        return sum(scores) / len(scores), len(scores)
 
     def targets(self) -> Iterator[tuple[Case, Path]]:
         """The true target of every case."""
@@ -45,13 +50,14 @@ class Bar:
 
     def decoded(self) -> Iterator[tuple[Case, Path]]:
         """The true target once through the bundled model's autoencoder, as a lossless file."""
-        pipe = InContextVideoEditPipeline.from_pretrained("mini", torch_dtype=torch.float32)
+        vae = AutoencoderKLHunyuanVideo.from_pretrained(BUNDLED_MODELS / "mini" / "vae")
         path = self.folder / "decoded.mp4"
         for case in self.cases:
-            pixels_BCFHW = pipe.video_processor.preprocess_video(read_clip(case.target).astype(np.float32) / 255)
+            pixels_FHWC = torch.from_numpy(read_clip(case.target)) / 127.5 - 1
             with torch.no_grad():
-                decoded = pipe.decode_latents(pipe.encode_video(pixels_BCFHW)).float()
-            frames = np.rint(255 * pipe.video_processor.postprocess_video(decoded, "np")[0]).astype(np.uint8)
+                latents = vae.encode(pixels_FHWC.permute(3, 0, 1, 2)[None]).latent_dist.mode()
+                decoded_FHWC = vae.decode(latents, return_dict=False)[0][0].permute(1, 2, 3, 0)
+            frames = ((decoded_FHWC.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
             path.write_bytes(encode_clip(frames, FPS, quality=0, lossless=True))
             yield case, path
 
@@ -62,3 +68,25 @@ KINDS: dict[str, Callable[[Bar], Iterator[tuple[Case, Path]]]] = {
     "others": Bar.others,
     "decoded": Bar.decoded,
 }
+LIMITS = {
+    "targets": ("true targets", 1.0, 1.0),
+    "sources": ("unedited sources", 0.0, 0.0),
+    "others": ("targets of other cases", 0.0, 0.0),
+    "decoded": ("true targets through the mini's autoencoder", 0.97, 1.0),
+}
+
+
+def print_bar(count: int, split: str, seed: int) -> bool:
+    """Prints the rates with their intervals, and whether the bar is passed; returns that."""
+    passed = True
+    with tempfile.TemporaryDirectory() as folder:
+        bar = Bar(World(count=count, split=split, seed=seed), Path(folder))
+        for kind, (words, least, most) in LIMITS.items():
+            rate, edits = bar.rate(kind)
+            low, high = wilson(round(rate * edits), edits)
+            good = least <= rate <= most
+            passed &= good
+            print(
+                f"{words:<44}{rate:>8.2%} of {edits:,} (95%: {low:.2%} to {high:.2%}) {'ok' if good else 'NOT PASSED'}"
+            )
+    return passed

@@ -11,7 +11,7 @@ from icve.evaluation.benchmarks.world import World, edit_of
 from icve.evaluation.clips import Clips, read_clip
 from icve.evaluation.scorers import Scorer
 from icve.evaluation.world.scorer import WorldScorer
-from tests.evaluation.bar import Bar
+from tests.evaluation.bar import LIMITS, Bar
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def test_cases_of_others_are_refused(cases):
 
 def test_bar(tmp_path):
     """A small part of `python -m tests.evaluation.selfcheck --bar`."""
-    bar = Bar(World(count=12, seed=5), tmp_path)
-    assert bar.rate("targets") == 1
-    assert bar.rate("sources") == 0
-    assert bar.rate("others") == 0
-    assert bar.rate("decoded") >= 0.9  # 12 edits; the bar of 97% is for 400
+    bar = Bar(World(count=6, seed=5), tmp_path)
+    for kind, (_, least, most) in LIMITS.items():
+        rate, edits = bar.rate(kind)
+        assert edits == (12 if kind == "others" else 6)
+        assert least <= rate <= most, kind

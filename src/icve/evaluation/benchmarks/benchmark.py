@@ -26,7 +26,11 @@ class Benchmark(Protocol):
     licence: str
     size: str
     needs: str
-    scorers: tuple[str, ...]
+
+    @property
+    def scorers(self) -> tuple[str, ...]:
+        """See above; read-only, so that a tuple of any length will do."""
+        ...
 
     def cases(self, root: Path) -> Sequence[Case]:
         """All cases, in a fixed order.
