@@ -1,10 +1,9 @@
 """What `icve evaluate` does: cases, their edits, their scores, and the report."""
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from icve.evaluation.cache import ScoreCache
 from icve.evaluation.cases import Case
 from icve.evaluation.edits import Edits, check_names, find_edits, named
 from icve.evaluation.export import export_cases
+from icve.evaluation.judges import Judge, open_judges, read_judges
+from icve.evaluation.judges.judge import usage_of
 from icve.evaluation.report.page import write_report
 from icve.evaluation.results import Results, collect, read_results, write_results
 from icve.evaluation.run import Run
@@ -38,7 +39,15 @@ def evaluate(args: argparse.Namespace) -> int:
         print(export_cases(cases, args.export))
         return 0
     output = _output(args)
-    scorers, notes = choose_scorers(benchmark, args.metrics, args.judges, args.models)
+    configs = [config for path in args.judges for config in read_judges(path)]
+    with open_judges(configs, output / "judges") as judges:
+        _evaluate(benchmark, judges, args, output)
+    return 0
+
+
+def _evaluate(benchmark: Benchmark, judges: Sequence[Judge], args: argparse.Namespace, output: Path) -> None:
+    named_scorers = [name.strip() for name in args.metrics.split(",")] if args.metrics else []
+    scorers, notes = choose_scorers(benchmark, named_scorers, judges, dict(_weights(text) for text in args.models))
     given = [find_edits(argument) for argument in args.edits]
     models = args.model or ([] if given else ["mini"])
     check_names([*(named(model)[0] for model in models), *(edits.name for edits in given)])
@@ -51,8 +60,14 @@ def evaluate(args: argparse.Namespace) -> int:
     run.score(workers=args.workers or os.cpu_count() or 1, bar=_bar)
     results = collect(run, benchmark.name, benchmark.title, settings)
     results.notes += notes
-    _finish(results, output)
-    return 0
+    _finish(results, output, {"judges": usage_of(judges)} if judges else {})
+
+
+def _weights(argument: str) -> tuple[str, str]:
+    name, equals, folder = argument.partition("=")
+    if not (name and equals and folder):
+        raise InputError(f"{argument!r} does not say where a metric's weights are: write --models NAME=FOLDER.")
+    return name, folder
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -66,14 +81,9 @@ def compare(args: argparse.Namespace) -> int:
 
 def print_benchmarks() -> int:
     """The table of `icve evaluate list`."""
-    from icve.evaluation.benchmarks.registry import BENCHMARKS
+    from icve.evaluation.benchmarks.describing import describe_benchmarks
 
-    for benchmark in BENCHMARKS.values():
-        print(f"{benchmark.name}: {benchmark.title}, {benchmark.size}")
-        print(f"    from     {benchmark.home}")
-        print(f"    licence  {benchmark.licence}")
-        print(f"    needs    {benchmark.needs}")
-        print(f"    scorers  {', '.join(benchmark.scorers)}")
+    print(describe_benchmarks())
     return 0
 
 
@@ -154,9 +164,9 @@ def _strangers(edits: Edits, cases: Sequence[Case]) -> list[str]:
     return [f"{len(others)} edits of {edits.name} are of no case here (such as {others[0][:80]})."]
 
 
-def _finish(results: Results, output: Path) -> None:
+def _finish(results: Results, output: Path, more: Mapping[str, Any] | None = None) -> None:
     summary = Summary(results)
-    write_results(results, output, summary.as_dict())
+    write_results(results, output, summary.as_dict() | dict(more or {}))
     write_report(results, summary, output / REPORT)
     for note in results.notes:
         print(f"icve: {note}", file=sys.stderr)
@@ -167,7 +177,7 @@ def _finish(results: Results, output: Path) -> None:
 def print_summary(results: Results, summary: Summary) -> None:
     """Each editor's figures by category on stdout; the first figure in full, the others in a line each."""
     first = next(iter(results.figures))
-    width = max(12, *(len(name) + 2 for name in results.categories))
+    width = max(12, *(len(name) + 2 for name in [*results.categories, *results.figures]))
     for editor in results.editors:
         print(f"\n{editor}\n{'category':<{width}}{'n':>6}{first:>12}   95% interval")
         for category in [*results.categories, None]:

@@ -1,6 +1,7 @@
 """Scores edited clips: what was scored before comes from the cache, what cannot be scored is missing and says why."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,28 @@ class Item:
     editor: str
     edited: Path
     content: tuple[str, str]
+
+
+def at_once(scorer: Scorer) -> int:
+    """How many clips a scorer takes at a time: a judge that waits for its server says more than 1."""
+    return getattr(scorer, "at_once", 1)
+
+
+def _ask(asked: Sequence[tuple[Item, Scorer]]) -> Iterator[tuple[Item, Scorer, Outcome]]:
+    """The outcomes of scorers that wait for servers, as they come, many at a time."""
+    if not asked:
+        return
+    with ThreadPoolExecutor(max(at_once(scorer) for _, scorer in asked)) as threads:
+        futures = {
+            threads.submit(lambda i, s: outcome(s, i.case, Clips(i.case, i.edited)), item, scorer): (item, scorer)
+            for item, scorer in asked
+        }
+        try:
+            for future in as_completed(futures):
+                yield *futures[future], future.result()
+        except BaseException:
+            threads.shutdown(cancel_futures=True)
+            raise
 
 
 class Run:
@@ -71,11 +94,15 @@ class Run:
                 whole.append(item)
             else:
                 self._miss(item, unreadable)
-        whole = [item for item in whole if self._open(item)]
-        for item in bar(whole, len(whole), "scoring with models"):
+        models = [item for item in whole if any(at_once(scorer) == 1 for scorer in self._open(item))]
+        for item in bar(models, len(models), "scoring with models"):
             clips = Clips(item.case, item.edited)
             for scorer in self._open(item):
-                self._keep(item, scorer, outcome(scorer, item.case, clips))
+                if at_once(scorer) == 1:
+                    self._keep(item, scorer, outcome(scorer, item.case, clips))
+        asked = [(item, scorer) for item in whole for scorer in self._open(item)]
+        for item, scorer, given in bar(_ask(asked), len(asked), "asking judges"):
+            self._keep(item, scorer, given)
 
     def _item(self, case: Case, editor: Edits) -> Item | None:
         """An edited clip with what the cache has of it; without a clip every scorer's outcome is the reason."""

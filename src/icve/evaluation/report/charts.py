@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from icve.evaluation.report.numbers import number
 from icve.evaluation.scorers import Figure
 from icve.evaluation.summary import Mean
 from icve.page import text, ticks
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 640, 150, 16, 6, 22
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 640, 150, 28, 6, 22
 LINE, GAP = 13, 8  # pixels of an editor's line, and between categories
 MARKS = 6  # kinds of marks: shapes and colours come again after them
 MAX_NAME = 22  # characters
@@ -46,10 +47,14 @@ def forest(figure: Figure, rate: bool, rows: dict[str, dict[str, Mean]]) -> str:
     for tick in ticks(low, high):
         parts.append(
             f'<path class="grid" d="M{x(tick):.1f} {TOP}V{y:.1f}"/>'
-            f'<text x="{x(tick):.1f}" y="{y + 14:.1f}" text-anchor="middle">{number(figure, tick, rate)}</text>'
+            f'<text x="{x(tick):.1f}" y="{y + 14:.1f}" text-anchor="middle">{_tick(figure, tick, rate)}</text>'
         )
     label = f"{text(figure.name)} by category, with 95% intervals"
     return f'<svg class="forest" viewBox="0 0 {WIDTH} {y + BOTTOM:.0f}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+
+
+def _tick(figure: Figure, value: float, rate: bool) -> str:
+    return f"{value:.0%}" if rate else text(number(figure, value))
 
 
 def _span(figure: Figure, rate: bool, means: list[Mean]) -> tuple[float, float]:
@@ -103,4 +108,6 @@ def told(figure: Figure, mean: Mean, rate: bool) -> str:
         return "–"
     if mean.low is None or mean.high is None:
         return number(figure, mean.mean, rate)
-    return f"{number(figure, mean.mean, rate)} [{number(figure, mean.low, rate)}, {number(figure, mean.high, rate)}]"
+    bare = replace(figure, unit="")
+    value, low, high = (number(bare, each, rate) for each in (mean.mean, mean.low, mean.high))
+    return f"{value} [{low}, {high}]" + (f" {figure.unit}" if figure.unit else "")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from icve.evaluation.report.media import Part, Stack, stack_clips
 from icve.evaluation.report.numbers import number
+from icve.evaluation.scorers import Figure
 from icve.evaluation.results import Results, Shown
 from icve.page import text
 
@@ -66,7 +67,7 @@ class Gallery:
         return (
             f'<article data-category="{text(case.category)}"><h3><bdi>{text(case.instruction)}</bdi></h3>'
             f'<p class="tags"><span>{text(case.category, 60)}</span> <bdi>{text(case.id)}</bdi></p>'
-            f"{clips}{self._figures(case)}</article>"
+            f"{clips}{self._figures(case)}{self._remarks(case)}</article>"
         )
 
     def _figure(self, name: str, case: Shown, stack: Stack) -> str:
@@ -89,7 +90,8 @@ class Gallery:
         for name, (figure, _) in self.results.figures.items():
             values = [self.results.values.get((editor, name), {}).get(case.id) for editor in editors]
             if any(value is not None for value in values):
-                cells = "".join(f"<td>{'' if v is None else number(figure, v)}</td>" for v in values)
+                rate = self.results.is_rate(name)
+                cells = "".join(f"<td>{_value(figure, v, rate)}</td>" for v in values)
                 lines.append(f'<tr><th scope="row">{text(name, 60)}</th>{cells}</tr>')
         if not lines:
             return ""
@@ -98,6 +100,21 @@ class Gallery:
             f'<details{" open" if len(lines) <= 6 else ""}><summary>Scores</summary><div class="scroll"><table>'
             f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div></details>"
         )
+
+    def _remarks(self, case: Shown) -> str:
+        """What scorers say of the clips."""
+        said = [
+            f"<li><b><bdi>{text(editor, 60)}</bdi></b> {text('; '.join(remarks))}</li>"
+            for editor in self.results.editors
+            if (remarks := self.results.remarks.get((editor, case.id)))
+        ]
+        return f'<ul class="remarks">{"".join(said)}</ul>' if said else ""
+
+
+def _value(figure: Figure, value: float | None, rate: bool) -> str:
+    if value is None:
+        return ""
+    return ("yes" if value else "no") if rate else text(number(figure, value))
 
 
 def _canvas(name: str, part: Part) -> str:

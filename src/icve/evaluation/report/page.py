@@ -6,6 +6,7 @@ from pathlib import Path
 from icve.evaluation.report import tables
 from icve.evaluation.report.charts import forest, key
 from icve.evaluation.report.gallery import Gallery
+from icve.evaluation.report.published import standing
 from icve.evaluation.results import Results
 from icve.evaluation.summary import Summary
 from icve.page import text, write_page
@@ -37,7 +38,7 @@ def write_report(
         "header": _header(results),
         "overall": tables.overall(summary),
         "comparisons": _section("Comparison", tables.comparisons(summary)),
-        "published": "",
+        "published": _section("Where it would stand", standing(summary)),
         "key": key(results.editors) if len(results.editors) > 1 else "",
         "figures": "".join(_figure(summary, name, number < OPEN) for number, name in enumerate(results.figures)),
         "missing": _section("Missing", tables.missing(summary)),

@@ -1,6 +1,6 @@
 """The tables of the report. A column sorts by the values that its cells carry, not by their texts."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from icve.evaluation.report.charts import told
@@ -28,15 +28,18 @@ def whole(count: int) -> Cell:
     return Cell(f"{count:,}", count)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str, kind: str = "") -> str:
-    """A table whose first column names its rows and whose columns sort; `columns` are texts."""
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str, shaded: Collection[int] = ()
+) -> str:
+    """A table whose first column names its rows and whose columns sort; `columns` are texts, `shaded` rows stand out."""
     head = "".join(
         f'<th scope="col" aria-sort="none"><button type="button"><bdi>{text(name, 60)}</bdi></button></th>'
         for name in columns
     )
-    body = "".join(f"<tr>{_row(row)}</tr>" for row in rows)
+    kinds = [' class="own"' if number in shaded else "" for number in range(len(rows))]
+    body = "".join(f"<tr{kind}>{_row(row)}</tr>" for kind, row in zip(kinds, rows, strict=True))
     return (
-        f'<div class="scroll"><table class="sorts {kind}"><caption>{text(caption)}</caption>'
+        f'<div class="scroll"><table class="sorts"><caption>{text(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -55,8 +58,8 @@ def mean_cell(figure: Figure, mean: Mean, rate: bool) -> Cell:
     """A mean with its interval, how many cases it is of where some are missing."""
     if mean.mean is None:
         return Cell('<span class="soft">missing</span>', None)
-    value, *interval = told(figure, mean, rate).split(" [", 1)
-    html = text(value) + "".join(f' <span class="soft">[{text(part)}</span>' for part in interval)
+    value, bracket, interval = told(figure, mean, rate).partition(" [")
+    html = text(value) + (f' <span class="soft">[{text(interval)}</span>' if bracket else "")
     if mean.missing:
         html += f'<br><span class="soft">{mean.missing:,} missing</span>'
     return Cell(html, mean.mean, f"{mean.n:,} cases")
@@ -120,5 +123,5 @@ def missing(summary: Summary) -> str:
         [words(editor, 60), words(figure, 60), whole(count), words(reason)]
         for editor, figure, reason, count in summary.missing()
     ]
-    return table(["editor", "figure", "cases", "reason"], rows, "Scores that are missing", "reasons") if rows else ""
+    return table(["editor", "figure", "cases", "reason"], rows, "Scores that are missing") if rows else ""
 
