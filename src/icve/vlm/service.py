@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from icve.errors import InputError
 from icve.vlm.answers import Answers, Spent
 from icve.vlm.asking import Asker, Unanswered
 from icve.vlm.client import Client
@@ -68,6 +69,11 @@ class Service:
         # No task is left soon, but a name server that does not answer holds the loop's end up.
         self._thread.join(LEAVING)
         self._answers.close()
+
+    @property
+    def fatal(self) -> InputError | None:
+        """Why no job can be done any more, or None: the endpoint is down, refuses the key, or takes nothing."""
+        return self._health.fatal
 
     def spent(self) -> Spent:
         """What all kept answers took, those of earlier runs too; call it when no job is under way."""
