@@ -78,7 +78,7 @@ def test_cases_of_others_are_refused(cases):
 
 def test_bar(tmp_path):
     """A small part of `python -m tests.evaluation.selfcheck --bar`."""
-    bar = Bar(World(count=6, seed=5), tmp_path)
+    bar = Bar(World(count=6, seed=5, operations=("add", "replace", "look")), tmp_path)
     for kind, (_, least, most) in LIMITS.items():
         rate, edits = bar.rate(kind)
         assert edits == (12 if kind == "others" else 6)
