@@ -1,4 +1,4 @@
-"""`icve evaluate BENCH`: edits a benchmark's cases, or takes edits made by any tool, scores them and writes a report."""
+"""`icve evaluate BENCH`: edits a benchmark's cases or takes any tool's edits, scores them and writes a report."""
 
 import argparse
 from pathlib import Path

@@ -73,7 +73,9 @@ def _weights(argument: str) -> tuple[str, str]:
 def compare(args: argparse.Namespace) -> int:
     """One report of several evaluations."""
     if len(args.results) < 2:
-        raise InputError("To compare, name the folders of two evaluations or more: icve evaluate compare OUT1 OUT2 -o …")
+        raise InputError(
+            "To compare, name the folders of two evaluations or more: icve evaluate compare OUT1 OUT2 -o …"
+        )
     parts = [read_results(folder) for folder in args.results]
     _finish(join(parts), _output(args))
     return 0

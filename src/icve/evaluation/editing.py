@@ -12,8 +12,8 @@ import numpy as np
 from icve.errors import InputError
 from icve.evaluation.cache import case_content
 from icve.evaluation.cases import Case
-from icve.evaluation.edits import Edits
 from icve.evaluation.editors import pipeline_editor, preserving
+from icve.evaluation.edits import Edits
 from icve.evaluation.run import Bar, no_bar
 from icve.pipelines.edit import InContextVideoEditPipeline
 from icve.pipelines.editor import check_instruction, edit_file
@@ -98,9 +98,7 @@ class ModelEditor:
                 "editor with --model NAME=MODEL."
             )
 
-    def _edit(
-        self, waiting: Sequence[tuple[Case, int, str]], folder: Path
-    ) -> Iterator[tuple[Case, str, str | None]]:
+    def _edit(self, waiting: Sequence[tuple[Case, int, str]], folder: Path) -> Iterator[tuple[Case, str, str | None]]:
         """Each case when it is edited, with its content, and why it cannot be edited or None."""
         if not waiting:
             return
@@ -219,8 +217,8 @@ class Made:
 def fingerprint(model: ModelSummary) -> str:
     """A hash of a model's weights by their files' sizes and ends: training changes both or the latter."""
     hashed = hashlib.blake2b(digest_size=8)
-    for folder in (model.folder, model.adapter):
-        for path in sorted(folder.rglob("*.safetensors")) if folder else ():
+    for folder in filter(None, (model.folder, model.adapter)):
+        for path in sorted(folder.rglob("*.safetensors")):
             size = path.stat().st_size
             with path.open("rb") as file:
                 hashed.update(f"{path.relative_to(folder)}{size}".encode() + file.read(ENDS))

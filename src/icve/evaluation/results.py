@@ -161,7 +161,9 @@ def write_results(results: Results, folder: Path, summary: Mapping[str, Any]) ->
             "cases": len(results.cases),
             "settings": results.settings,
             "notes": results.notes,
-            "figures": {name: {**asdict(figure), "scorer": scorer} for name, (figure, scorer) in results.figures.items()},
+            "figures": {
+                name: {**asdict(figure), "scorer": scorer} for name, (figure, scorer) in results.figures.items()
+            },
         }
         with replacing(folder / SUMMARY) as partial:
             partial.write_text(json.dumps(head | dict(summary), indent=1), encoding="utf-8")
@@ -200,10 +202,10 @@ def read_results(folder: Path) -> Results:
             scorer = known.pop("scorer")
             figures[name] = (Figure(**known), scorer)
         results = Results(head["benchmark"], head["title"], cases, head["settings"], figures, notes=head["notes"])
-        results.remarks = {
-            (editor, row["id"]): said for row in rows for editor, said in row["remarks"].items() if said
-        }
-        for batch in ParquetFile(folder / SCORES).iter_batches(columns=["editor", "case", "figure", "value", "missing"]):
+        results.remarks = {(editor, row["id"]): said for row in rows for editor, said in row["remarks"].items() if said}
+        for batch in ParquetFile(folder / SCORES).iter_batches(
+            columns=["editor", "case", "figure", "value", "missing"]
+        ):
             for row in batch.to_pylist():
                 results.add(row["editor"], row["case"], row["figure"], row["value"], row["missing"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArrowException) as error:
@@ -212,6 +214,7 @@ def read_results(folder: Path) -> Results:
 
 
 def _case(row: dict[str, Any], folder: Path) -> Shown:
-    paths = {name: None if row[name] is None else folder / row[name] for name in ("source", "target", "mask")}
+    target, mask = (None if row[name] is None else folder / row[name] for name in ("target", "mask"))
     edited = {editor: folder / path for editor, path in row["edited"].items()}
-    return Shown(row["id"], row["category"], row["instruction"], row["content"], **paths, edited=edited)
+    texts = (row["id"], row["category"], row["instruction"], row["content"])
+    return Shown(*texts, folder / row["source"], target, mask, edited)

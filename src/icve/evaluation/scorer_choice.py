@@ -34,9 +34,7 @@ def choose_scorers(
     if rubrics and named and not judges:
         raise InputError(f"{rubrics[0]} needs a judge; name a file of vision models with --judges.")
     scorers: list[Scorer] = [JudgeScorer(judge, RUBRICS[rubric]) for rubric in rubrics for judge in judges]
-    for name in names:
-        if name not in RUBRICS:
-            scorers.append(WorldScorer() if name == WorldScorer.name else make_metric(name, models))
+    scorers += [_metric(name, models) for name in names if name not in RUBRICS]
     notes = []
     if rubrics and not judges:
         notes.append(f"{benchmark.title}'s own judge was not asked: name vision models with --judges.")
@@ -46,3 +44,7 @@ def choose_scorers(
     if twice := [name for number, name in enumerate(figures) if name in figures[:number]]:
         raise InputError(f"Two scorers give the figure {twice[0]}; name one of them.")
     return scorers, notes
+
+
+def _metric(name: str, models: Mapping[str, str]) -> Scorer:
+    return WorldScorer() if name == WorldScorer.name else make_metric(name, models)

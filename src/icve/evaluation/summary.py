@@ -2,15 +2,17 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 from icve.errors import InputError
 from icve.evaluation.results import Results
-from icve.evaluation.statistics import bootstrap_interval, paired_comparison, win_rate, wilson
+from icve.evaluation.statistics import bootstrap_interval, paired_comparison, wilson, win_rate
+
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -76,23 +78,18 @@ class Summary:
                 a, b = ([column[case] for case in both] for column in (mine, theirs))
                 compared = paired_comparison(a, b)
                 wins = None if figure.better is None else win_rate(a, b, better=figure.better)
-                yield Versus(
-                    first,
-                    second,
-                    name,
-                    len(both),
-                    *((None, None, None) if wins is None else (wins.rate, wins.low, wins.high)),
-                    compared.difference.mean,
-                    *(known(number) for number in (compared.difference.low, compared.difference.high, compared.p)),
-                )
+                rate, win_low, win_high = (None, None, None) if wins is None else (wins.rate, wins.low, wins.high)
+                difference = compared.difference
+                low, high, p = (known(number) for number in (difference.low, difference.high, compared.p))
+                yield Versus(first, second, name, len(both), rate, win_low, win_high, difference.mean, low, high, p)
 
-    def missing(self) -> list[tuple[str, str, str, int]]:
-        """(editor, figure, reason, cases) of what is missing, the most frequent first."""
-        found = [
-            (editor, figure, reason, count)
-            for (editor, figure), reasons in self.results.missing.items()
-            for reason, count in Counter(reasons.values()).items()
-        ]
+    def missing(self) -> list[tuple[str, str, list[str], int]]:
+        """(editor, reason, figures, cases) of what is missing, the most frequent first."""
+        figures: dict[tuple[str, str, int], list[str]] = {}
+        for (editor, figure), reasons in self.results.missing.items():
+            for reason, count in Counter(reasons.values()).items():
+                figures.setdefault((editor, reason, count), []).append(figure)
+        found = [(editor, reason, names, count) for (editor, reason, count), names in figures.items()]
         return sorted(found, key=lambda row: -row[3])
 
     def as_dict(self) -> dict[str, Any]:
@@ -132,7 +129,9 @@ def join(parts: list[Results]) -> Results:
     contents = [{case.id: case.content for case in part.cases} for part in parts]
     shared = [case for case in parts[0].cases if all(each.get(case.id) == case.content for each in contents)]
     if not shared:
-        raise InputError("These evaluations have no case in common (the same id, texts and files); compare those that do.")
+        raise InputError(
+            "These evaluations have no case in common (the same id, texts and files); compare those that do."
+        )
     joined = Results(parts[0].benchmark, parts[0].title, [], {}, {})
     edited: dict[str, dict[str, Any]] = {case.id: {} for case in shared}
     for part in parts:
@@ -148,11 +147,14 @@ def join(parts: list[Results]) -> Results:
                     if said := part.remarks.get((editor, case.id)):
                         joined.remarks[name, case.id] = said
             for figure in part.figures:
-                for kept, found in ((joined.values, part.values), (joined.missing, part.missing)):
-                    column = {case: x for case, x in found.get((editor, figure), {}).items() if case in edited}
-                    if column:
-                        kept[name, figure] = column  # type: ignore[index]
+                place = (editor, figure)
+                joined.values[name, figure] = _chosen(part.values.get(place, {}), edited)
+                joined.missing[name, figure] = _chosen(part.missing.get(place, {}), edited)
     joined.cases = [replace(case, edited=edited[case.id]) for case in shared]
     if left := max(len(each) for each in contents) - len(shared):
         joined.notes.append(f"{left} cases that are not the same in all evaluations were left out.")
     return joined
+
+
+def _chosen(column: Mapping[str, Kept], cases: Container[str]) -> dict[str, Kept]:
+    return {case: kept for case, kept in column.items() if case in cases}

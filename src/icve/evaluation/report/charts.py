@@ -44,13 +44,14 @@ def forest(figure: Figure, rate: bool, rows: dict[str, dict[str, Mean]]) -> str:
             y += LINE
         y += GAP
     parts.append(f'<path class="axis" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-    for tick in ticks(low, high):
-        parts.append(
-            f'<path class="grid" d="M{x(tick):.1f} {TOP}V{y:.1f}"/>'
-            f'<text x="{x(tick):.1f}" y="{y + 14:.1f}" text-anchor="middle">{_tick(figure, tick, rate)}</text>'
-        )
+    parts += [
+        f'<path class="grid" d="M{x(tick):.1f} {TOP}V{y:.1f}"/>'
+        f'<text x="{x(tick):.1f}" y="{y + 14:.1f}" text-anchor="middle">{_tick(figure, tick, rate)}</text>'
+        for tick in ticks(low, high)
+    ]
     label = f"{text(figure.name)} by category, with 95% intervals"
-    return f'<svg class="forest" viewBox="0 0 {WIDTH} {y + BOTTOM:.0f}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+    size = f"0 0 {WIDTH} {y + BOTTOM:.0f}"
+    return f'<svg class="forest" viewBox="{size}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
 def _tick(figure: Figure, value: float, rate: bool) -> str:
@@ -86,16 +87,15 @@ def _shape(x: float, y: float, kind: int) -> str:
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
     corners, turn = {1: (4, 0.25), 2: (4, 0.0), 3: (3, 0.25), 4: (3, -0.25), 5: (5, 0.25)}[kind]
     turns = [turn + i / corners + (0.125 if kind == 1 else 0) for i in range(corners)]
-    points = " ".join(
-        f"{x + 5 * math.cos(2 * math.pi * t):.1f},{y - 5 * math.sin(2 * math.pi * t):.1f}" for t in turns
-    )
+    points = " ".join(f"{x + 5 * math.cos(2 * math.pi * t):.1f},{y - 5 * math.sin(2 * math.pi * t):.1f}" for t in turns)
     return f'<polygon points="{points}"/>'
 
 
 def key(editors: list[str]) -> str:
     """Which mark is which editor's."""
     entries = "".join(
-        f'<li><svg viewBox="0 0 12 12" aria-hidden="true"><g class="mark m{i % MARKS}">{_shape(6, 6, i % MARKS)}</g></svg>'
+        f'<li><svg viewBox="0 0 12 12" aria-hidden="true">'
+        f'<g class="mark m{i % MARKS}">{_shape(6, 6, i % MARKS)}</g></svg>'
         f"<bdi>{text(editor, 60)}</bdi></li>"
         for i, editor in enumerate(editors)
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from icve.evaluation.report.media import Part, Stack, stack_clips
 from icve.evaluation.report.numbers import number
-from icve.evaluation.scorers import Figure
 from icve.evaluation.results import Results, Shown
+from icve.evaluation.scorers import Figure
 from icve.page import text
 
 

@@ -83,9 +83,9 @@ def stack_clips(files: Mapping[str, Path]) -> Stack | None:
         while True:
             for name, part in parts.items():
                 canvas[part.top : part.top + part.height, : part.width] = held[name]
-            frame = color.rgb_to_yuv(canvas, color.BT709, False, True)
-            frame.pts, frame.time_base = count, 1 / rate
-            output.mux(stream.encode(frame))
+            picture = color.rgb_to_yuv(canvas, color.BT709, False, True)
+            picture.pts, picture.time_base = count, 1 / rate
+            output.mux(stream.encode(picture))
             count += 1
             if not _advance(readers, held) or count == MAX_FRAMES:
                 break

@@ -1,6 +1,5 @@
 """Puts the report together."""
 
-import json
 from pathlib import Path
 
 from icve.evaluation.report import tables
@@ -85,8 +84,7 @@ def _settings(results: Results) -> str:
     parts = []
     for editor, settings in results.settings.items():
         rows = "".join(
-            f"<div><dt>{text(name, 60)}</dt><dd>{text(value if isinstance(value, str) else json.dumps(value))}</dd></div>"
-            for name, value in settings.items()
+            f"<div><dt>{text(name, 60)}</dt><dd>{text(value)}</dd></div>" for name, value in settings.items()
         )
         parts.append(f'<h3><bdi>{text(editor)}</bdi></h3><dl class="settings">{rows}</dl>')
     return "".join(parts)

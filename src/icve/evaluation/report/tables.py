@@ -28,10 +28,8 @@ def whole(count: int) -> Cell:
     return Cell(f"{count:,}", count)
 
 
-def table(
-    columns: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str, shaded: Collection[int] = ()
-) -> str:
-    """A table whose first column names its rows and whose columns sort; `columns` are texts, `shaded` rows stand out."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str, shaded: Collection[int] = ()) -> str:
+    """A table whose first column names its rows and whose columns sort; `shaded` rows stand out."""
     head = "".join(
         f'<th scope="col" aria-sort="none"><button type="button"><bdi>{text(name, 60)}</bdi></button></th>'
         for name in columns
@@ -120,8 +118,7 @@ def _p(p: float) -> str:
 def missing(summary: Summary) -> str:
     """What has no value, and why."""
     rows = [
-        [words(editor, 60), words(figure, 60), whole(count), words(reason)]
-        for editor, figure, reason, count in summary.missing()
+        [words(editor, 60), words(reason), whole(count), words(", ".join(figures))]
+        for editor, reason, figures, count in summary.missing()
     ]
-    return table(["editor", "figure", "cases", "reason"], rows, "Scores that are missing") if rows else ""
-
+    return table(["editor", "reason", "cases", "figures"], rows, "Scores that are missing") if rows else ""

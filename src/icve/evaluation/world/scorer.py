@@ -19,7 +19,7 @@ class WorldScorer:
     name = "world"
     version = "1"
     heavy = False
-    figures = (
+    figures: tuple[Figure, ...] = (
         Figure("success", "higher", 0, 1, about="the asked edit is done and all else is as it was"),
         Figure(
             "preservation_psnr",
