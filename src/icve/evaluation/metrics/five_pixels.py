@@ -19,9 +19,9 @@ class FivePixels(ModelFree):
     """PSNR, SSIM and mean squared error of the part not to be edited, by FiVE-Bench's code (Li et al. 2025), after
     PIE-Bench's (Ju et al. 2024): of every 8th frame, in RGB, with the pixels under the mask set to 0 in both clips.
 
-    What is under the mask so counts as equal: the smaller the rest, the better the figures. SSIM is per channel
-    and counts the frame's border too, mirrored, as torchmetrics does. The mean squared error is of values in [0, 1]. The authors resize the edited clip to the source's
-    size; here the source is resized.
+    What is under the mask so counts as equal: the smaller the rest, the better the figures. SSIM is per channel and
+    counts the frame's border too, mirrored, as torchmetrics does. The mean squared error is of values in [0, 1]. The
+    authors resize the edited clip to the source's size; here the source is resized.
     """
 
     name = "five_pixels"
