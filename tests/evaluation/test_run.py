@@ -38,7 +38,9 @@ def bench(tmp_path):
 
 def run(bench, *scorers, cases=None, edits=None):
     folder, known = bench
-    done = Run(cases or known, [edits or find_edits(str(folder / "edits"))], scorers, ScoreCache(folder / "cache.jsonl"))
+    done = Run(
+        cases or known, [edits or find_edits(str(folder / "edits"))], scorers, ScoreCache(folder / "cache.jsonl")
+    )
     done.score(workers=2)
     return {(case, scorer): value for (_, case, scorer), value in done.outcomes.items()}
 

@@ -19,6 +19,7 @@ from icve.evaluation.edits import Edits, check_names, find_edits, named
 from icve.evaluation.export import export_cases
 from icve.evaluation.judges import Judge, open_judges, read_judges
 from icve.evaluation.judges.judge import usage_of
+from icve.evaluation.judging import judging
 from icve.evaluation.report.page import write_report
 from icve.evaluation.results import Results, collect, read_results, write_results
 from icve.evaluation.run import Run
@@ -60,7 +61,7 @@ def _evaluate(benchmark: Benchmark, judges: Sequence[Judge], args: argparse.Name
     run.score(workers=args.workers or os.cpu_count() or 1, bar=_bar)
     results = collect(run, benchmark.name, benchmark.title, settings)
     results.notes += notes
-    _finish(results, output, {"judges": usage_of(judges)} if judges else {})
+    _finish(results, output, {"usage": usage_of(judges)} if judges else {})
 
 
 def _weights(argument: str) -> tuple[str, str]:
@@ -168,7 +169,7 @@ def _strangers(edits: Edits, cases: Sequence[Case]) -> list[str]:
 
 def _finish(results: Results, output: Path, more: Mapping[str, Any] | None = None) -> None:
     summary = Summary(results)
-    write_results(results, output, summary.as_dict() | dict(more or {}))
+    write_results(results, output, summary.as_dict() | judging(results).as_dict() | dict(more or {}))
     write_report(results, summary, output / REPORT)
     for note in results.notes:
         print(f"icve: {note}", file=sys.stderr)

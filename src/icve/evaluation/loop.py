@@ -57,7 +57,6 @@ def evaluate_edits(
     seeds: Sequence[int] | None = None,
     size: tuple[int, int, int] = (9, 64, 64),
     batch: int = 8,
-    compose: Callable[[Array, Array], Array] | None = None,
 ) -> Iterator[Judged]:
     """Edit and judge samples, in order.
 
@@ -65,8 +64,6 @@ def evaluate_edits(
         seeds: of each sample's noise; 0, 1, … when None.
         size: frames, height and width of the clips.
         batch: samples that the editor gets at once.
-        compose: (source, output) to the clip whose success is judged, such as `preserve`; preservation is always that
-            of the editor's own output.
     """
     seeds = range(len(edits)) if seeds is None else seeds
     pairs = list(zip(edits, seeds, strict=True))
@@ -75,12 +72,7 @@ def evaluate_edits(
         sources = [render(edit.source, *size) for edit, _ in chosen]
         outputs = editor(sources, [edit.instruction for edit, _ in chosen], [seed for _, seed in chosen])
         for (edit, _), source, output in zip(chosen, sources, outputs, strict=True):
-            verdict = judge(edit, source, output)
-            if compose is not None:
-                output = compose(source, output)
-                composed = judge(edit, source, output)
-                verdict = Verdict(composed.success, composed.reasons, verdict.preservation_psnr)
-            yield Judged(edit, source, output, verdict)
+            yield Judged(edit, source, output, judge(edit, source, output))
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from icve.evaluation.judging import judging
 from icve.evaluation.report import tables
 from icve.evaluation.report.charts import forest, key
 from icve.evaluation.report.gallery import Gallery
@@ -38,6 +39,7 @@ def write_report(
         "overall": tables.overall(summary),
         "comparisons": _section("Comparison", tables.comparisons(summary)),
         "published": _section("Where it would stand", standing(summary)),
+        "judges": _judges(results),
         "key": key(results.editors) if len(results.editors) > 1 else "",
         "figures": "".join(_figure(summary, name, number < OPEN) for number, name in enumerate(results.figures)),
         "missing": _section("Missing", tables.missing(summary)),
@@ -47,6 +49,12 @@ def write_report(
         "settings": _settings(results),
     }
     write_page(output, "icve.evaluation.report", "report.html", parts)
+
+
+def _judges(results: Results) -> str:
+    found = judging(results)
+    warned = "".join(f"<li>{text(sentence)}</li>" for sentence in found.signs)
+    return _section("Judges", (f'<ul class="notes">{warned}</ul>' if warned else "") + tables.agreement(found))
 
 
 def _section(title: str, content: str) -> str:

@@ -1,8 +1,10 @@
 """The tables of the report. A column sorts by the values that its cells carry, not by their texts."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from icve.evaluation.judging import Judging
 from icve.evaluation.report.charts import told
 from icve.evaluation.scorers import Figure
 from icve.evaluation.summary import Mean, Summary
@@ -113,6 +115,25 @@ def _soft(low: float | None, high: float | None) -> str:
 
 def _p(p: float) -> str:
     return "&lt; 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def agreement(judging: Judging) -> str:
+    """How far judges agree."""
+    rows = [
+        [
+            words(figure),
+            words(", ".join(one.judges)),
+            whole(one.n),
+            *(_coefficient(value) for value in (one.alpha, one.kappa)),
+        ]
+        for figure, one in judging.agreements.items()
+    ]
+    columns = ["figure", "judges", "clips", "Krippendorff's alpha", "Cohen's kappa"]
+    return table(columns, rows, "Agreement of judges: 1 is perfect, 0 is chance") if rows else ""
+
+
+def _coefficient(value: float | None) -> Cell:
+    return Cell("–", None) if value is None or math.isnan(value) else Cell(f"{value:.2f}", value)
 
 
 def missing(summary: Summary) -> str:
