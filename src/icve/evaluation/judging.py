@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from icve.evaluation.judges.agreement import Agreement, between, by_figure
+from icve.evaluation.judges.agreement import Agreement, Level, Ratings, between, by_figure
 from icve.evaluation.judges.signs import signs, spread
 from icve.evaluation.results import Results
 
@@ -31,7 +31,7 @@ class Judging:
 
 def judging(results: Results) -> Judging:
     """What the scores of judges (figures named FIGURE@JUDGE) say about the judges."""
-    columns = {
+    columns: dict[str, Ratings] = {
         name: {
             (editor, case): value
             for editor in results.editors
@@ -41,7 +41,7 @@ def judging(results: Results) -> Judging:
     }
     agreements, found = {}, []
     for figure, ratings in by_figure(columns).items():
-        level = "nominal" if all(results.is_rate(f"{figure}@{judge}") for judge in ratings) else "ordinal"
+        level: Level = "nominal" if all(results.is_rate(f"{figure}@{judge}") for judge in ratings) else "ordinal"
         if len(ratings) > 1:
             agreements[figure] = between(ratings, level)
         for judge, scores in ratings.items():
