@@ -8,7 +8,8 @@ from transformers import AutoModel, AutoProcessor
 
 from icve.errors import InputError
 from icve.evaluation.metrics.dino import imagenet_pixels
-from icve.evaluation.metrics.registry import METRICS, MODELS, make_metric
+from icve.evaluation.metrics.registry import METRICS, make_metric
+from icve.evaluation.metrics.weights import MODELS
 from icve.evaluation.scorers import MissingError
 from tests.evaluation.metrics.cases import bunny, case, edit, photo
 from tests.evaluation.metrics.tiny_encoders import save_clip, save_dinov2, save_vit

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 
 from icve.evaluation.cases import Case
 from icve.evaluation.clips import Clips
-from icve.evaluation.metrics.encoders import device, load_pretrained, missing_weights
+from icve.evaluation.metrics.encoders import device, load_pretrained
 from icve.evaluation.metrics.metric import Encoded, compared, means, part_figures
+from icve.evaluation.metrics.weights import missing_weights
 from icve.evaluation.scorers import Figure
 
 Array = np.ndarray

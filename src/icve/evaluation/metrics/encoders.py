@@ -13,18 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from icve.evaluation.clips import Clips
-from icve.evaluation.scorers import MissingError
+from icve.evaluation.metrics.weights import missing_weights
 
 Array = np.ndarray
 BATCH = 16  # frames at once: ViT-L at 224 pixels then takes about 1 GB
-
-
-def missing_weights(what: str, location: str, option: str) -> MissingError:
-    """What to tell a user whose weights could not be loaded."""
-    return MissingError(
-        f"{what} could not be loaded from {location!r}; download it from the hub (hf download {location}) "
-        f"and name its folder with --models {option}=FOLDER."
-    )
 
 
 def device() -> torch.device:

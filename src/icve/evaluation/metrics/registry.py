@@ -13,19 +13,8 @@ from icve.evaluation.metrics.pixels import PSNR, SSIM
 from icve.evaluation.metrics.temporal import Flicker, FlowSmoothness
 from icve.evaluation.metrics.tracks import MotionFidelity
 from icve.evaluation.metrics.unavailable import AMTSmoothness, ViCLIPText
+from icve.evaluation.metrics.weights import MODELS
 from icve.evaluation.scorers import Scorer
-
-MODELS: Mapping[str, str] = {
-    "clip": "openai/clip-vit-large-patch14",
-    "clip_vitb32": "openai/clip-vit-base-patch32",
-    "dino": "facebook/dinov2-base",
-    "dino_vitb16": "facebook/dino-vitb16",
-    "dino_vitb8": "facebook/dino-vitb8",
-    "lpips": "",
-    "pickscore": "yuvalkirstain/PickScore_v1",
-    "pickscore_processor": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
-}
-"""Hub ids by the keys of `--models`; each may be a folder in the hub's layout instead."""
 
 METRICS: Mapping[str, Callable[[Mapping[str, str]], Scorer]] = {
     "psnr": lambda _: PSNR(),
