@@ -25,7 +25,7 @@ class FivePixels(ModelFree):
     """
 
     name = "five_pixels"
-    figures = (
+    figures: tuple[Figure, ...] = (
         Figure("five_psnr_unedit", "higher", 0, HIGHEST, "dB", "FiVE-Bench's PSNR of the part not to be edited."),
         Figure("five_ssim_unedit", "higher", -1, 1, "", "FiVE-Bench's SSIM of the part not to be edited."),
         Figure("five_mse_unedit", "lower", 0, 1, "", "FiVE-Bench's squared error of the part not to be edited."),

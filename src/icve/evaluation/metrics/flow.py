@@ -28,7 +28,7 @@ class WarpError(ModelFree):
     """
 
     name = "warp_error"
-    figures = (
+    figures: tuple[Figure, ...] = (
         Figure("warp_error", "lower", 0, 1, "", "Flow warping error by the source's motion."),
         Figure("warp_error_own", "lower", 0, 1, "", "Flow warping error by the edited clip's own motion."),
     )

@@ -1,6 +1,7 @@
 """What all metrics share."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from icve.evaluation.scorers import Figure
 
 Array = np.ndarray
 Part = Literal["outside", "inside", "source", "target"]
+Comparisons = Iterator[tuple[Array, Array, dict[Part, Array | None]]]
 PARTS: dict[Part, str] = {
     "outside": "edited against source, outside the mask",
     "inside": "edited against the true edit, inside the mask",
@@ -21,7 +23,9 @@ PARTS: dict[Part, str] = {
 class ModelFree:
     """A metric that needs no weights; see `Scorer`."""
 
+    name: str
     version = "1"
+    figures: tuple[Figure, ...]
     heavy = False
 
     def load(self) -> None:
@@ -29,7 +33,7 @@ class ModelFree:
 
 
 def part_figures(
-    name: str, better: Literal["higher", "lower"], low: float | None, high: float, unit: str = ""
+    name: str, better: Literal["higher", "lower"], low: float | None, high: float | None, unit: str = ""
 ) -> tuple[Figure, ...]:
     """A figure for each part of a clip that a comparison may be made in; against the whole source neither is better,
     since an edit must change something."""
@@ -39,7 +43,7 @@ def part_figures(
     )
 
 
-def compared(clips: Clips) -> Iterator[tuple[Array, Array, dict[Part, Array | None]]]:
+def compared(clips: Clips) -> Comparisons:
     """The comparisons that a case allows, frame by frame.
 
     Yields:
@@ -59,3 +63,37 @@ def compared(clips: Clips) -> Iterator[tuple[Array, Array, dict[Part, Array | No
                 if mask.any():
                     parts[part] = mask
             yield edited, reference, parts
+
+
+def means(name: str, comparisons: Comparisons, distance: Callable[[Array, Array], float]) -> dict[str, float]:
+    """Figures of a distance that sees whole frames: all but the part compared is set to 0, as PIE-Bench does."""
+    values = defaultdict(list)
+    for edited, reference, parts in comparisons:
+        for part, mask in parts.items():
+            masked = (edited, reference) if mask is None else (edited * mask[..., None], reference * mask[..., None])
+            values[f"{name}_{part}"].append(distance(*masked))
+    return {figure: float(np.mean(of_frames)) for figure, of_frames in values.items()}
+
+
+class Encoded:
+    """A metric on an encoder's vectors; see `Scorer`.
+
+    Args:
+        location: a folder in the hub's layout, or a hub id.
+    """
+
+    name: str
+    figures: tuple[Figure, ...]
+    heavy = True
+    what: str
+    option: str
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        self.version = f"1 {location}"
+
+    def load(self) -> None:
+        """Load the encoder; MissingError where it is not."""
+        from icve.evaluation.metrics.encoders import image_encoder
+
+        self.encoder = image_encoder(self.location, self.what, self.option)

@@ -11,7 +11,7 @@ from icve.evaluation.cases import Case
 from icve.evaluation.clips import Clips
 from icve.evaluation.metrics.metric import ModelFree, Part, compared, part_figures
 from icve.evaluation.metrics.ssim_map import RADIUS, WINDOW, SSIMMap
-from icve.evaluation.scorers import MissingError
+from icve.evaluation.scorers import Figure, MissingError
 
 Array = np.ndarray
 HIGHEST = 100.0  # dB: of frames that are equal, where the definition gives infinity
@@ -25,7 +25,7 @@ class PSNR(ModelFree):
     """
 
     name = "psnr"
-    figures = part_figures("psnr", "higher", 0, HIGHEST, "dB")
+    figures: tuple[Figure, ...] = part_figures("psnr", "higher", 0, HIGHEST, "dB")
 
     def score(self, case: Case, clips: Clips) -> Mapping[str, float]:  # noqa: ARG002
         """See `Scorer`."""
@@ -47,7 +47,7 @@ class SSIM(ModelFree):
     """
 
     name = "ssim"
-    figures = part_figures("ssim", "higher", -1, 1)
+    figures: tuple[Figure, ...] = part_figures("ssim", "higher", -1, 1)
 
     def score(self, case: Case, clips: Clips) -> Mapping[str, float]:  # noqa: ARG002
         """See `Scorer`."""

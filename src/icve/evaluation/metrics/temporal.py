@@ -24,7 +24,7 @@ class Flicker(ModelFree):
     """
 
     name = "flicker"
-    figures = (
+    figures: tuple[Figure, ...] = (
         Figure("flicker", "higher", 0, 1, "", "VBench's temporal flickering of the edited clip."),
         Figure("flicker_of_source", None, 0, 1, "", "VBench's temporal flickering of the source."),
     )
@@ -45,8 +45,8 @@ class FlowSmoothness(ModelFree):
     way. Hence its own name: the figures are not VBench's. Range 0 to 1, higher is smoother.
     """
 
-    name = "flow_smoothness"
-    figures = (
+    name = "smoothness"
+    figures: tuple[Figure, ...] = (
         Figure("flow_smoothness", "higher", 0, 1, "", "How well odd frames lie between even ones, by optical flow."),
     )
 

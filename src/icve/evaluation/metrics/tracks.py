@@ -34,7 +34,7 @@ class MotionFidelity(ModelFree):
     """
 
     name = "motion_fidelity"
-    figures = (
+    figures: tuple[Figure, ...] = (
         Figure("motion_fidelity", "higher", -1, 1, "", "Similarity of point tracks, the whole frame."),
         Figure("motion_fidelity_inside", "higher", -1, 1, "", "Similarity of point tracks, the edit's box."),
     )
