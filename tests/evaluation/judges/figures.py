@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from icve.evaluation.judges import RUBRICS, JudgeScorer, agreement, controls, pairwise
+from icve.evaluation.judges import RUBRICS, JudgeScorer, agreement
 from icve.evaluation.judges.signs import signs, spread
 from tests.evaluation.judges.endpoint import Benchmark, first_always, flatterer, honest, lots
 from tests.evaluation.judges.test_liars import CASES, FIGURE, A, compared, judging, known, ratings
