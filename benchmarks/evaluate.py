@@ -14,8 +14,8 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import psutil
-
 from benchmarks.metrics import FRAMES, HEIGHT, PROCESSES, WIDTH, make_clips
+
 from icve.evaluation.cache import ScoreCache
 from icve.evaluation.edits import Edits
 from icve.evaluation.metrics.pixels import PSNR, SSIM
