@@ -67,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--judges", action="append", default=[], type=Path, metavar="FILE.yaml", help="and by these judges"
     )
     scorers.add_argument(
+        "--pairwise", action="store_true", help="judges also see two editors side by side, in both orders"
+    )
+    scorers.add_argument(
         "--models", action="append", default=[], metavar="NAME=FOLDER", help="where a metric's weights are"
     )
 

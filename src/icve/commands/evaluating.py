@@ -19,7 +19,7 @@ from icve.evaluation.edits import Edits, check_names, find_edits, named
 from icve.evaluation.export import export_cases
 from icve.evaluation.judges import Judge, open_judges, read_judges
 from icve.evaluation.judges.judge import usage_of
-from icve.evaluation.judging import judging
+from icve.evaluation.judging import Duel, duel, judging
 from icve.evaluation.report.page import write_report
 from icve.evaluation.results import Results, collect, read_results, write_results
 from icve.evaluation.run import Run
@@ -51,6 +51,8 @@ def _evaluate(benchmark: Benchmark, judges: Sequence[Judge], args: argparse.Name
     scorers, notes = choose_scorers(benchmark, named_scorers, judges, dict(_weights(text) for text in args.models))
     given = [find_edits(argument) for argument in args.edits]
     models = args.model or ([] if given else ["mini"])
+    if args.pairwise and (not judges or len(models) + len(given) < 2):
+        raise InputError("--pairwise needs --judges and two editors or more; name them with --model and --edits.")
     check_names([*(named(model)[0] for model in models), *(edits.name for edits in given)])
     cases = _cases(benchmark, args, output)
     edited, settings = _edit(models, cases, args, output)
@@ -61,7 +63,8 @@ def _evaluate(benchmark: Benchmark, judges: Sequence[Judge], args: argparse.Name
     run.score(workers=args.workers or os.cpu_count() or 1, bar=_bar)
     results = collect(run, benchmark.name, benchmark.title, settings)
     results.notes += notes
-    _finish(results, output, {"usage": usage_of(judges)} if judges else {})
+    duels = list(duel(judges, cases, run.editors)) if args.pairwise else []
+    _finish(results, output, duels, {"usage": usage_of(judges)} if judges else {})
 
 
 def _weights(argument: str) -> tuple[str, str]:
@@ -167,10 +170,10 @@ def _strangers(edits: Edits, cases: Sequence[Case]) -> list[str]:
     return [f"{len(others)} edits of {edits.name} are of no case here (such as {others[0][:80]})."]
 
 
-def _finish(results: Results, output: Path, more: Mapping[str, Any] | None = None) -> None:
-    summary = Summary(results)
-    write_results(results, output, summary.as_dict() | judging(results).as_dict() | dict(more or {}))
-    write_report(results, summary, output / REPORT)
+def _finish(results: Results, output: Path, duels: Sequence[Duel] = (), more: Mapping[str, Any] | None = None) -> None:
+    summary, judged = Summary(results), judging(results, duels)
+    write_results(results, output, summary.as_dict() | judged.as_dict() | dict(more or {}))
+    write_report(results, summary, judged, output / REPORT)
     for note in results.notes:
         print(f"icve: {note}", file=sys.stderr)
     print_summary(results, summary)

@@ -28,7 +28,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     found = results(folder / "clips")
     page = folder / "report.html"
-    write_report(found, Summary(found), page)
+    write_report(found, Summary(found), judging(found), page)
     return found, page
 
 
@@ -92,7 +92,7 @@ def test_the_page_stays_below_its_limits(made, tmp_path):
     found, whole = made
     page = tmp_path / "small.html"
     first = len(re.search('<video src="([^"]*)"', whole.read_text())[1])
-    write_report(found, Summary(found), page, items=3, max_bytes=first + 10)
+    write_report(found, Summary(found), judging(found), page, items=3, max_bytes=first + 10)
     text = page.read_text()
     assert text.count("<article") == 3
     assert text.count("<video") == 1

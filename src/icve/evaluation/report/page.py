@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from icve.evaluation.judging import judging
+from icve.evaluation.judging import Judging
 from icve.evaluation.report import tables
 from icve.evaluation.report.charts import forest, key
 from icve.evaluation.report.gallery import Gallery
@@ -17,7 +17,13 @@ OPEN = 3  # figures that are shown at once; the others open by a click
 
 
 def write_report(
-    results: Results, summary: Summary, output: Path, *, items: int = ITEMS, max_bytes: int = MAX_BYTES
+    results: Results,
+    summary: Summary,
+    judging: Judging,
+    output: Path,
+    *,
+    items: int = ITEMS,
+    max_bytes: int = MAX_BYTES,
 ) -> None:
     """Writes the report of results as one HTML file that asks for nothing else.
 
@@ -39,7 +45,7 @@ def write_report(
         "overall": tables.overall(summary),
         "comparisons": _section("Comparison", tables.comparisons(summary)),
         "published": _section("Where it would stand", standing(summary)),
-        "judges": _judges(results),
+        "judges": _judges(judging),
         "key": key(results.editors) if len(results.editors) > 1 else "",
         "figures": "".join(_figure(summary, name, number < OPEN) for number, name in enumerate(results.figures)),
         "missing": _section("Missing", tables.missing(summary)),
@@ -51,10 +57,11 @@ def write_report(
     write_page(output, "icve.evaluation.report", "report.html", parts)
 
 
-def _judges(results: Results) -> str:
-    found = judging(results)
+def _judges(found: Judging) -> str:
     warned = "".join(f"<li>{text(sentence)}</li>" for sentence in found.signs)
-    return _section("Judges", (f'<ul class="notes">{warned}</ul>' if warned else "") + tables.agreement(found))
+    return _section(
+        "Judges", (f'<ul class="notes">{warned}</ul>' if warned else "") + tables.agreement(found) + tables.duels(found)
+    )
 
 
 def _section(title: str, content: str) -> str:

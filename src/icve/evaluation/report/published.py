@@ -40,7 +40,11 @@ def _table(summary: Summary, name: str, rows: Sequence[PublishedRow], mine: Sequ
     for own in mine:
         for editor in results.editors:
             means = {c: summary.mean(editor, own, None if c == OVERALL else c) for c in categories}
-            cells = [mean_cell(figure, means[c], results.is_rate(own)) for c in categories]
+            rate = results.is_rate(own)
+            cells = [
+                mean_cell(figure, means[c], rate) if means[c].n or means[c].missing else Cell("", None)
+                for c in categories
+            ]
             judge = own.partition("@")[2]
             place = means[OVERALL].mean
             if place is not None:

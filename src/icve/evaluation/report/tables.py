@@ -10,6 +10,8 @@ from icve.evaluation.scorers import Figure
 from icve.evaluation.summary import Mean, Summary
 from icve.page import text
 
+LONG = 40  # characters: what is longer gets a column that is wide enough to read
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -22,7 +24,8 @@ class Cell:
 
 def words(content: str, longest: int = 1000) -> Cell:
     """A text of any origin."""
-    return Cell(f"<bdi>{text(content, longest)}</bdi>", content.lower()[:longest])
+    kind = ' class="long"' if len(content) > LONG else ""
+    return Cell(f"<bdi{kind}>{text(content, longest)}</bdi>", content.lower()[:longest])
 
 
 def whole(count: int) -> Cell:
@@ -110,7 +113,9 @@ def comparisons(summary: Summary) -> str:
 
 
 def _soft(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f'<span class="soft">[{low:.1%}, {high:.1%}]</span>'
+    return (
+        "" if low is None or high is None or math.isnan(low) else f'<span class="soft">[{low:.1%}, {high:.1%}]</span>'
+    )
 
 
 def _p(p: float) -> str:
@@ -130,6 +135,28 @@ def agreement(judging: Judging) -> str:
     ]
     columns = ["figure", "judges", "clips", "Krippendorff's alpha", "Cohen's kappa"]
     return table(columns, rows, "Agreement of judges: 1 is perfect, 0 is chance") if rows else ""
+
+
+def duels(judging: Judging) -> str:
+    """What judges chose between two editors."""
+    rows = []
+    for one in judging.duels:
+        won = one.summary.win_rate
+        rows.append(
+            [
+                words(f"{one.first} against {one.second}", 130),
+                words(one.judge),
+                whole(one.summary.n),
+                Cell("–", None)
+                if math.isnan(won.mean)
+                else Cell(f"{won.mean:.1%} {_soft(won.low, won.high)}", won.mean),
+                *(_coefficient(value) for value in (one.summary.consistent, one.summary.kappa, one.summary.first)),
+                whole(one.missing),
+            ]
+        )
+    columns = ["editors", "judge", "cases", "first editor better", "consistent", "kappa", "first shown", "missing"]
+    caption = "Two editors shown side by side, in both orders: consistent is 1 at best, first shown 0.5 where order is nothing"
+    return table(columns, rows, caption) if rows else ""
 
 
 def _coefficient(value: float | None) -> Cell:
