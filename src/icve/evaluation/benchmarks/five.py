@@ -38,7 +38,7 @@ class FiVEBench:
     licence = "not stated where it could be read: see its card"
     size = "420 edits of 100 videos, 6 kinds, with masks"
     needs = "edit_prompt/*.json, videos/ and bmasks/ (unpack videos.zip and bmasks.zip)"
-    scorers = ("five", "structure_distance", "psnr", "lpips", "ssim", "clip_text", "motion_fidelity")
+    scorers = ("five", "five_pixels", "structure_distance", "lpips", "clip_text", "motion_fidelity")
 
     def cases(self, root: Path) -> Sequence[Case]:
         """See `Benchmark`."""

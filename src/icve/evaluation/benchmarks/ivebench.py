@@ -29,7 +29,14 @@ class IVEBench:
     licence = "MIT (the card); the videos come from sites with terms of their own"
     size = "600 videos of 32 to 1,024 frames, 8 categories, 14.6 GB"
     needs = "ivebenchdb_prompt_short.json with ivebenchdb_mp4_short/, or the same for long, or both"
-    scorers = ("ivebench", "subject_consistency", "background_consistency", "flicker", "smoothness", "motion_fidelity")
+    scorers = (
+        "ivebench",
+        "subject_consistency",
+        "background_consistency",
+        "flicker",
+        "amt_smoothness",
+        "motion_fidelity",
+    )
 
     def cases(self, root: Path) -> Sequence[Case]:
         """See `Benchmark`."""
