@@ -22,13 +22,20 @@ COMMANDS = {
     "convert": "convert an original ICVE or HunyuanVideo checkpoint to a model folder",
     "evaluate": "measure a model on a benchmark",
     "train": "train a model",
+    "ablate": "train and compare editors over a grid and seeds",
     "data": "make, encode and describe training sets",
 }
 
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 
-OPTIONAL = {"pyarrow": "train", "tensorboard": "train", "scenedetect": "curate", "httpx2": "curate"}  # their extras
+OPTIONAL = {
+    "pyarrow": "train",
+    "tensorboard": "train",
+    "scenedetect": "curate",
+    "httpx2": "curate",
+    "scipy": "evaluate",
+}  # their extras
 
 # EFBIG is what a file size limit (ulimit -f) gives, EDQUOT a full quota: the remedy is the same.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

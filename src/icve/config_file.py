@@ -51,8 +51,15 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise InputError(f"{override!r} is not an override: {text!r} is not a YAML value.") from None
-    if isinstance(value, str):
-        value = _number(value)
+    place_value(values, key, _number(value) if isinstance(value, str) else value)
+
+
+def place_value(values: dict[str, Any], key: str, value: Any) -> None:
+    """Sets the value at a dotted key (`data.sets.0.path`) of nested groups and lists; missing groups are made.
+
+    Raises:
+        InputError: the key leads through something that has no keys.
+    """
     place: Any = values
     *parents, last = key.split(".")
     for parent in parents:

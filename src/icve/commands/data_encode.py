@@ -74,6 +74,7 @@ def _encode(args: argparse.Namespace, report: Report, index: int = 0) -> None:
     from transformers.utils import logging as transformers_logging
 
     from icve.data.encode import encode_clips, encode_texts
+    from icve.models.convolutions import use_fast_convolutions
     from icve.pipelines.edit import InContextVideoEditPipeline
     from icve.pipelines.models import device_and_dtype
 
@@ -87,6 +88,7 @@ def _encode(args: argparse.Namespace, report: Report, index: int = 0) -> None:
     text = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
     left_out: dict[str, Any] = dict.fromkeys(("transformer", *(text if index else ())))
     pipe = InContextVideoEditPipeline.from_pretrained(args.model, torch_dtype=dtype, **left_out).to(device)
+    use_fast_convolutions(pipe.vae)
     if not index:
         encode_texts(args.set, pipe, args.model, dtype=args.dtype, progress=lambda n: report("texts", n))
         pipe.register_modules(**dict.fromkeys(text))  # their memory is the clips' now

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 
 from icve.commands.arguments import positive, seed
+from icve.commands.evaluate import FULL_ONLY, OPERATIONS
+from icve.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--split", choices=("core", "full"), default="core", help="full: photographs and moving cameras"
+    )
+    parser.add_argument(
+        "--operation",
+        action="append",
+        default=[],
+        choices=OPERATIONS,
+        help="only this; may be repeated (default: all of the split)",
     )
     parser.add_argument("--seed", type=seed, default=0, help="the same seed makes the same set (0)")
     parser.add_argument(
@@ -44,6 +53,8 @@ def _buckets(text: str) -> list[tuple[int, int, int]]:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the set or the footage; returns 0."""
+    if args.split == "core" and (outside := [name for name in args.operation if name in FULL_ONLY]):
+        raise InputError(f"--operation {outside[0]} is not in the split core; add --split full.")
     from tqdm import tqdm
 
     if args.footage:
@@ -65,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
             buckets,
             unpaired_clips=args.unpaired,
             split=args.split,
+            operations=args.operation,
             seed=args.seed,
             progress=bar.update,
         )

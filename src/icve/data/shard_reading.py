@@ -69,6 +69,7 @@ class ShardSet:
         clips: Literal["auto", "latents", "media"] = "auto",
         hold_out: float = 0.0,
         part: Literal["train", "held_out"] = "train",
+        limit: int | None = None,
         shuffle_shards: int = 16,
     ) -> None:
         """
@@ -80,6 +81,8 @@ class ShardSet:
             clips: "auto" serves a bucket's latents where all its clips have them (or are quarantined), else its media.
             hold_out: the share of samples, chosen by a hash of their ids, that is kept out of "train" and is
                 "held_out", the two values of `part`.
+            limit: so many samples of the part at most, over all buckets, chosen by a hash of their ids: those of a
+                small limit are among those of a larger one.
             shuffle_shards: how many shards `order` mixes at a time.
 
         Raises:
@@ -97,6 +100,8 @@ class ShardSet:
             samples = self._with_captions(samples)
         if hold_out:
             samples = {b: s.part(held_out(s.ids, hold_out) == (part == "held_out")) for b, s in samples.items()}
+        if limit is not None:
+            samples = first_by_hash(samples, limit)
         self._samples = {bucket: samples[bucket] for bucket in sorted(samples) if len(samples[bucket].ids)}
         if not self._samples:
             missing = "pairs with a source clip" if kind == "pairs" else "clips with a caption"
@@ -267,6 +272,18 @@ class ShardSet:
 
 def held_out(ids: pa.LargeStringArray, share: float) -> np.ndarray:
     """Which ids are held out, (N,) bool: always the same, whatever else is in the set."""
-    limit = round(share * 2**64)
-    hashes = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in ids.to_pylist())
-    return np.fromiter((int.from_bytes(each, "big") < limit for each in hashes), bool, len(ids))
+    return _hashes(ids, b"") < np.uint64(min(round(share * 2**64), 2**64 - 1))
+
+
+def first_by_hash(samples: dict[Bucket, Samples], count: int) -> dict[Bucket, Samples]:
+    """The `count` samples, over all buckets, whose ids come first by a hash (another one than `held_out`'s)."""
+    hashes = {bucket: _hashes(each.ids, b"limit") for bucket, each in samples.items()}
+    every = np.sort(np.concatenate(list(hashes.values())))
+    if count >= len(every):
+        return samples
+    return {bucket: each.part(hashes[bucket] < every[count]) for bucket, each in samples.items()}
+
+
+def _hashes(ids: pa.LargeStringArray, salt: bytes) -> np.ndarray:
+    digests = (hashlib.blake2b(name.encode(), digest_size=8, salt=salt).digest() for name in ids.to_pylist())
+    return np.fromiter((int.from_bytes(each, "big") for each in digests), np.uint64, len(ids))

@@ -10,6 +10,7 @@ from icve.data.shard_writing import ShardWriter
 from icve.data.world import CORE, FULL, Scene, generator, render, sample_edit, unpaired
 from icve.data.world.language import caption
 from icve.data.world.sampling import pick
+from icve.errors import InputError
 
 FPS = 8.0
 MOVING = ("camera", "timed")  # what a single frame cannot show
@@ -26,6 +27,7 @@ def export_world(
     *,
     unpaired_clips: bool = False,
     split: str = "core",
+    operations: Sequence[str] = (),
     seed: int = 0,
     progress: Callable[[int], Any],
 ) -> None:
@@ -36,33 +38,47 @@ def export_world(
         buckets: each pair's size is one of them.
         unpaired_clips: source and target are two moments of a scene.
         split: "core" or "full", as in `icve.data.world.sample_edit`.
+        operations: drawn equally often; all of the split when empty.
         seed: of the whole set; pair i is a function of it and of i.
         progress: called with 1 for each pair.
 
     Raises:
-        InputError: the folder holds another set, a bucket cannot be stored, or the disk is full.
+        InputError: the folder holds another set, a bucket cannot be stored or cannot show any of the operations, or
+            the disk is full.
     """
     for bucket in buckets:
         check_bucket(bucket)
+        if not _shown(bucket, split, operations):
+            raise InputError(f"A clip of {bucket} cannot show {', '.join(operations)}; name another operation or size.")
     kind = "unpaired" if unpaired_clips else "paired"
-    name = f"world-{split}-{kind}-{seed}"
+    name = "-".join(["world", split, kind, *sorted(set(operations)), str(seed)])
     with ShardWriter(
         folder, name=name, licence=LICENCES[split], source="icve data world, the procedural world", lossless=True
     ) as writer:
         for i in range(pairs):
             pair_id = f"{name}-{i:08d}"
             if not writer.has_pair(pair_id):
-                _add_pair(writer, pair_id, (seed, i), buckets, split, unpaired_clips)
+                _add_pair(writer, pair_id, (seed, i), buckets, split, operations, unpaired_clips)
             progress(1)
 
 
+def _shown(bucket: Bucket, split: str, operations: Sequence[str]) -> list[str]:
+    chosen = operations or (FULL if split == "full" else CORE)
+    return [each for each in dict.fromkeys(chosen) if bucket.frames > 1 or each not in MOVING]
+
+
 def _add_pair(
-    writer: ShardWriter, pair_id: str, seed: tuple[int, int], buckets: Sequence[Bucket], split: str, moved: bool
+    writer: ShardWriter,
+    pair_id: str,
+    seed: tuple[int, int],
+    buckets: Sequence[Bucket],
+    split: str,
+    operations: Sequence[str],
+    moved: bool,
 ) -> None:
     rng = generator(*seed, 11)
     bucket = pick(rng, buckets)
-    operations = [each for each in (FULL if split == "full" else CORE) if bucket.frames > 1 or each not in MOVING]
-    edit = sample_edit(seed, split=split, operation=pick(rng, operations))
+    edit = sample_edit(seed, split=split, operation=pick(rng, _shown(bucket, split, operations)))
     if moved:
         edit = unpaired(edit, seed)
     for role, scene in (("source", edit.source), ("target", edit.target)):

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from icve.errors import InputError
+from icve.models.convolutions import use_fast_convolutions
 from icve.training.autoencoder import Reconstruction, build_autoencoder, inflate, measure, scaling_factor
 from icve.training.card import describe, read_history, write_card
 from icve.training.config import AutoencoderConfig, ParallelConfig
-from icve.training.convolutions import use_fast_convolutions
 from icve.training.log import Log
 from icve.training.optimizer import MasterOptimizer
 from icve.training.parallel import Layout

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from icve.data.buckets import Bucket
+from icve.pipelines.models import device_and_dtype
 
 
 class Strict(BaseModel):
@@ -14,14 +16,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _bucket(value: Any) -> Any:
+def parse_bucket(value: Any) -> Any:
+    """A size as configs write it, "33x480x832", to a bucket; anything else is left to pydantic."""
     return Bucket.parse(value) if isinstance(value, str) else value
 
 
 class BucketConfig(Strict):
     """A clip size and how often it is trained."""
 
-    size: Annotated[Bucket, BeforeValidator(_bucket)] = Field(description="frames x height x width: 33x480x832")
+    size: Annotated[Bucket, BeforeValidator(parse_bucket)] = Field(description="frames x height x width: 33x480x832")
     batch: int = Field(gt=0, description="samples of a step, over all ranks")
     weight: float = Field(default=1.0, ge=0, description="share of the steps, relative to the other buckets")
     start: int = Field(default=0, ge=0, description="the first step that draws it")
@@ -46,6 +49,7 @@ class ShardSetConfig(Strict):
     weight: float = Field(default=1.0, gt=0)
     pairs: Literal["pairs", "captions"] = Field(default="pairs", description="captions: text-to-video, no source")
     hold_out: float = Field(default=0.0, ge=0, lt=1, description="share of pairs kept for validation")
+    limit: int | None = Field(default=None, gt=0, description="train on so many of its pairs only, a fixed choice")
 
 
 class StillsSetConfig(Strict):
@@ -204,7 +208,7 @@ class RunConfig(Strict):
     start: str | None = Field(default=None, description="a bundled model, a model folder or run folder, or a hub id")
     steps: int = Field(gt=0)
     seed: int = Field(default=0, ge=0)
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["bf16", "fp32"] = Field(description="auto, the default: bf16 where the machine multiplies it")
     accumulate: int = Field(default=1, gt=0, description="parts in which a rank goes through its share of a step")
     max_skipped: int = Field(default=10, gt=0, description="steps in a row without a finite gradient before it stops")
     data: DataConfig
@@ -212,6 +216,14 @@ class RunConfig(Strict):
     checkpoint: CheckpointConfig = CheckpointConfig()
     validation: ValidationConfig = ValidationConfig()
     log: LogConfig = LogConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_precision(cls, values: Any) -> Any:
+        """What "auto" means here stands in the run's record, so that the run goes on in the same."""
+        if isinstance(values, dict) and values.get("precision", "auto") == "auto":
+            return values | {"precision": "bf16" if device_and_dtype()[1] == torch.bfloat16 else "fp32"}
+        return values
 
 
 class AutoencoderConfig(RunConfig):

@@ -14,6 +14,7 @@ from torch import nn
 from icve.data.samples import BadSampleError, Batch, TextEmbedding
 from icve.data.shards import ShardSet
 from icve.errors import InputError
+from icve.models.convolutions import use_fast_convolutions
 from icve.models.options import with_options
 from icve.models.transformer import SOURCE_OPTIONS
 from icve.pipelines.adapters import save_adapter
@@ -23,7 +24,6 @@ from icve.training.card import describe, forget_paths, read_history, write_card
 from icve.training.checks import check_choices, check_embeddings, check_latents, check_sizes
 from icve.training.conditions import Conditions
 from icve.training.config import EditorConfig, ShardSetConfig
-from icve.training.convolutions import use_fast_convolutions
 from icve.training.flops import peak_flops, step_flops
 from icve.training.flow_matching import InContextFlowMatching
 from icve.training.frozen_loading import load_frozen

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from icve.pipelines.models import device_and_dtype
+
 # Quintic Newton-Schulz iteration as Keller Jordan published it: https://kellerjordan.github.io/posts/muon/
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -45,7 +47,7 @@ class Muon(torch.optim.Optimizer):
     def _update(self, param: Tensor, lr: float, weight_decay: float) -> None:
         momentum = self.state[param]["momentum_buffer"]
         momentum.lerp_(param.grad, 1 - MOMENTUM)
-        # bf16 is what the iteration computes in: gathered so, it is half the traffic
+        # bf16 is all that the iteration needs: gathered so, it is half the traffic
         update = param.grad.lerp(momentum, MOMENTUM).bfloat16()
         whole = update.full_tensor() if isinstance(update, DTensor) else update
         matrix = whole.flatten(1)
@@ -58,10 +60,14 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
-    """The nearest matrix with orthogonal rows or columns, roughly: (M, N) to bf16 (M, N), singular values near 1."""
+    """The nearest matrix with orthogonal rows or columns, roughly: (M, N) to (M, N), singular values near 1.
+
+    Computed in bf16, or in fp32 on a CPU that has no bf16 products (there they would be 50 times slower).
+    """
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.bfloat16()
+    slow = matrix.device.type == "cpu" and device_and_dtype()[1] == torch.float32
+    x = matrix.to(torch.float32 if slow else torch.bfloat16)
     x = x.T if tall else x
     x = x / x.norm().clamp(min=EPSILON)  # at most 1 as spectral norm, where the iteration converges
     for _ in range(ITERATIONS):

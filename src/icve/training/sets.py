@@ -57,6 +57,7 @@ def _shard_set(config: ShardSetConfig, part: Literal["train", "held_out"], embed
         text="embedded" if embedded else "raw",
         hold_out=config.hold_out,
         part=part,
+        limit=config.limit if part == "train" else None,
     )
 
 

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKLHunyuanVideo
 from icve.training.autoencoder import build_autoencoder, inflate
 from icve.training.autoencoder_run import train_autoencoder
 from icve.training.config import AutoencoderConfig
-from icve.training.convolutions import use_fast_convolutions
+from icve.models.convolutions import use_fast_convolutions
 from icve.training.parts import load_autoencoder
 
 CONFIG = {

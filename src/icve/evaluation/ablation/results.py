@@ -1,0 +1,74 @@
+"""From judged editors to the figures of an ablation: each arm's, and the differences that the config asks for."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from icve.evaluation.ablation.config import AblationConfig
+from icve.evaluation.ablation.jobs import read_judged
+from icve.evaluation.ablation.plan import Cell, Run
+from icve.evaluation.ablation.runner import Folders
+from icve.evaluation.ablation.statistics import estimate
+
+MEASURES = ("success", "preservation")
+
+
+def summarise(config: AblationConfig, cells: list[Cell], folders: Folders) -> dict[str, Any]:
+    """The figures: {"arms": [{arm, point, success, preservation, operations, steps, samples_seen, hours}, …],
+    "compare": [{first, second, point, success, preservation}, …]}, each measure an `Estimate` as a dict."""
+    judged = {(cell.arm, cell.point, cell.seed): read_judged(folders.judged(config, cell.run)) for cell in cells}
+
+    def values(arm: str, point: Any, measure: str) -> np.ndarray:
+        return np.stack([judged[arm, point, seed][measure] for seed in config.seeds])
+
+    arms: list[dict[str, Any]] = []
+    for arm in config.arms:
+        for point in config.points:
+            of_arm = [cell for cell in cells if (cell.arm, cell.point) == (arm, point)]
+            names = judged[arm, point, config.seeds[0]]["operation"]
+            row: dict[str, Any] = {"arm": arm, "point": point}
+            row |= {measure: asdict(estimate(values(arm, point, measure))) for measure in MEASURES}
+            row["operations"] = {
+                str(name): asdict(estimate(values(arm, point, "success")[:, names == name]))
+                for name in np.unique(names)
+            }
+            row["runs"] = [[run.name for run in _chain(cell.run)] for cell in of_arm]
+            row["steps"] = sum(run.steps for run in _chain(of_arm[0].run))
+            arms.append(row)
+    compare = [
+        {"first": first, "second": second, "point": point}
+        | {m: asdict(estimate(values(first, point, m) - values(second, point, m))) for m in MEASURES}
+        for first, second in config.compare
+        for point in config.points
+    ]
+    return {"title": config.title, "about": config.about, "seeds": config.seeds, "arms": arms, "compare": compare}
+
+
+def _chain(run: Run) -> list[Run]:
+    return [*(_chain(run.parent) if run.parent else []), run]
+
+
+def table(summary: dict[str, Any], vary: str | None) -> str:
+    """The figures as a Markdown table."""
+    head = ["arm", *([vary] if vary else []), "success", "95% interval", "preservation, dB", "95% interval", "by seed"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    lines += [_line(row["arm"], row, vary, signed=False) for row in summary["arms"]]
+    lines += [_line(f"{row['first']} minus {row['second']}", row, vary, signed=True) for row in summary["compare"]]
+    return "\n".join(lines)
+
+
+def _line(name: str, row: dict[str, Any], vary: str | None, *, signed: bool) -> str:
+    success, kept = row["success"], row["preservation"]
+    sign = "+" if signed else ""
+    unit = " points" if signed else "%"
+    cells = [
+        name,
+        *([str(row["point"])] if vary else []),
+        f"{100 * success['mean']:{sign}.1f}{unit}",
+        f"{100 * success['low']:{sign}.1f} to {100 * success['high']:{sign}.1f}",
+        f"{kept['mean']:{sign}.2f}",
+        f"{kept['low']:{sign}.2f} to {kept['high']:{sign}.2f}",
+        ", ".join(f"{100 * each:{sign}.1f}" for each in success["by_seed"]),
+    ]
+    return f"| {' | '.join(cells)} |"
