@@ -155,7 +155,7 @@ def duels(judging: Judging) -> str:
             ]
         )
     columns = ["editors", "judge", "cases", "first editor better", "consistent", "kappa", "first shown", "missing"]
-    caption = "Two editors shown side by side, in both orders: consistent is 1 at best, first shown 0.5 where order is nothing"
+    caption = "Two editors side by side, in both orders: consistent is at best 1, first shown is fair at 0.5"
     return table(columns, rows, caption) if rows else ""
 
 
