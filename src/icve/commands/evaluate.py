@@ -21,6 +21,7 @@ examples:
   icve evaluate compare out/world out/theirs -o out/both
 """
 OPERATIONS = ("add", "remove", "replace", "recolour", "background", "look", "camera", "double", "timed")
+FULL_ONLY = ("camera", "double", "timed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
