@@ -17,7 +17,6 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-import psutil
 
 from icve.evaluation.cases import Case
 from icve.evaluation.clips import Clips, read_clip
@@ -72,38 +71,40 @@ def start() -> None:
     cv2.setNumThreads(1)
 
 
-def score(pair: tuple[Case, Path]) -> float:
-    """Scores a clip; CPU seconds."""
+def spent(begin: float) -> tuple[float, float]:
+    """CPU seconds since `begin`, and the most memory that this process ever held, in MiB."""
+    return time.process_time() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def score(pair: tuple[Case, Path]) -> tuple[float, float]:
+    """Scores a clip."""
     begin = time.process_time()
     clips = Clips(*pair)
     PSNR().score(pair[0], clips)
     SSIM().score(pair[0], clips)
-    return time.process_time() - begin
+    return spent(begin)
 
 
-def decode(pair: tuple[Case, Path]) -> float:
-    """Decodes both files with PyAV and drops the frames; CPU seconds."""
+def decode(pair: tuple[Case, Path]) -> tuple[float, float]:
+    """Decodes both files with PyAV and drops the frames."""
     begin = time.process_time()
     for path in (pair[0].source, pair[1]):
         with av.open(str(path)) as container:
             container.streams.video[0].codec_context.thread_count = 1
             for _ in container.decode(video=0):
                 pass
-    return time.process_time() - begin
+    return spent(begin)
 
 
 def measure(
-    work: Callable[[tuple[Case, Path]], float], pairs: Iterable[tuple[Case, Path]]
+    work: Callable[[tuple[Case, Path]], tuple[float, float]], pairs: Iterable[tuple[Case, Path]]
 ) -> tuple[list[float], list[float], float]:
-    """CPU seconds of each clip, memory of all processes in MiB after each clip, and seconds in all."""
+    """CPU seconds of each clip, the peak memory of its process until then in MiB, and seconds in all."""
     with multiprocessing.get_context("spawn").Pool(PROCESSES, start) as pool:
-        pool.map(work, itertools.islice(pairs, PROCESSES))  # imports do not count
-        family = [psutil.Process(), *psutil.Process().children()]
-        cpu, memory, begin = [], [], time.perf_counter()
-        for seconds in pool.imap_unordered(work, pairs):
-            cpu.append(seconds)
-            memory.append(sum(process.memory_info().rss for process in family) / 2**20)
-        return cpu, memory, time.perf_counter() - begin
+        pool.map(work, itertools.islice(pairs, PROCESSES), chunksize=1)  # imports do not count
+        begin = time.perf_counter()
+        cpu, memory = zip(*pool.imap_unordered(work, pairs), strict=True)
+        return list(cpu), list(memory), time.perf_counter() - begin
 
 
 def main() -> None:
@@ -125,11 +126,7 @@ def main() -> None:
     print(f"{'PSNR + SSIM':24}{rate:10.2f}{np.mean(cpu):12.3f}")
     print(f"{'decoding alone':24}{decode_rate:10.2f}{decode_cpu:12.3f}")
     print(f"{'ratio':24}{decode_rate / rate:10.2f}{np.mean(cpu) / decode_cpu:12.2f}")
-    print(
-        f"memory at its highest: first third {max(memory[:third]):.0f} MiB, last third {max(memory[-third:]):.0f} MiB"
-    )
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10
-    print(f"the largest worker ever: {largest:.0f} MiB")
+    print(f"peak memory of a process: {max(memory[:third]):.0f} MiB in the first third, {max(memory):.0f} MiB in all")
 
 
 if __name__ == "__main__":

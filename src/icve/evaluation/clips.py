@@ -83,7 +83,7 @@ class Clips:
 def read_clip(path: Path) -> Array:
     """All frames of a video file, uint8 (F, H, W, 3): in RGB as most of the field's readers convert it (`FAST`).
 
-    Opened once, and decoded into the array that is returned: half the time that `VideoReader` and a stack take.
+    Opened once, and decoded into the array that is returned: two thirds of the time of `VideoReader` and a stack.
     """
     with open_video(path) as (container, stream):
         frames = (frame for _, frame in decode(container, stream, Damage()))

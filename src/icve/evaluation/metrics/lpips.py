@@ -44,7 +44,7 @@ class LPIPS:
 
         remedy = "write them once with the lines in docs/metrics.md and name their folder with --models lpips=FOLDER."
         if not self.location:
-            raise MissingError(f"LPIPS has no weights on the hub in safetensors; {remedy}")
+            raise MissingError(f"LPIPS's authors publish no weights in safetensors; {remedy}")
         try:
             local = Path(self.location) / FILE
             path = local if local.is_file() else hf_hub_download(self.location, FILE)

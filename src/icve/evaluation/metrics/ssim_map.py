@@ -14,7 +14,7 @@ KERNEL = cv2.getGaussianKernel(WINDOW, SIGMA, cv2.CV_32F)
 
 
 class SSIMMap:
-    """Structural similarity of pictures of one size. The buffers are kept: fresh ones would cost half as much again.
+    """Structural similarity of pictures of one size. The buffers are kept: fresh ones nearly double the time.
 
     With x and y the two pictures and E the Gaussian mean, Wang et al.'s formula
         (2 ux uy + C1) (2 sxy + C2) / ((ux² + uy² + C1) (sx² + sy² + C2))

@@ -30,7 +30,8 @@ class MotionFidelity(ModelFree):
     that is at least half of the clip; a step where both points hardly move (below 0.1 pixel) counts as equal, one
     where only one does as 0 (the authors' code divides by nought there). Range -1 to 1, higher is better.
 
-    Only the box around the region takes part where a mask is given: elsewhere a copied background would win.
+    Where a region is known, tracks that begin in the box around it are also compared alone: over the whole frame a
+    copied background counts most.
     """
 
     name = "motion_fidelity"
