@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from icve.config_file import read_values, validate
+from icve.config_file import apply_override, read_values, validate
 from icve.data.buckets import Bucket
 from icve.training.config import Strict, parse_bucket
 
@@ -84,9 +84,24 @@ class AblationConfig(Strict):
 
 
 def load_ablation(path: Path, overrides: Iterable[str] = ()) -> AblationConfig:
-    """Reads an ablation's YAML with dotted overrides.
+    """Reads an ablation's YAML with dotted overrides. `extends` names a file beside it whose values it goes on from.
 
     Raises:
         InputError: no such file, not YAML, an unknown key or a wrong value.
     """
-    return validate(AblationConfig, read_values(path, overrides), path)
+    values = read_values(path)
+    if (base := values.pop("extends", None)) is not None:
+        values = _merged(read_values(path.parent / str(base)), values)
+    for override in overrides:
+        apply_override(values, override)
+    return validate(AblationConfig, values, path)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` on top of `below`; groups are merged, anything else is replaced."""
+    both = {key: _merged(below[key], above[key]) for key in above if _are_groups(below.get(key), above[key])}
+    return below | above | both
+
+
+def _are_groups(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
