@@ -12,14 +12,24 @@ from icve.training.config import Strict, parse_bucket
 
 
 class SetSpec(Strict):
-    """A set of the procedural world, exported and encoded once for all runs."""
+    """A set of the procedural world, exported and encoded once for all runs; or what the data engine makes of takes."""
 
-    pairs: int = Field(gt=0)
+    pairs: int | None = Field(default=None, gt=0)
+    takes: int | None = Field(default=None, gt=0, description="instead of pairs: long takes, curated")
+    curation: dict[str, Any] = Field(default={}, description="of takes: a config of `icve data curate`")
     unpaired: bool = False
     seed: int = Field(default=0, ge=0)
     size: Annotated[Bucket, BeforeValidator(parse_bucket)] = Bucket(1, 64, 64)
     split: str = "core"
     operations: list[str] = Field(default=[], description="drawn equally often; empty: all of the split")
+
+    @model_validator(mode="after")
+    def _pairs_or_takes(self) -> "SetSpec":
+        if (self.pairs is None) == (self.takes is None):
+            raise ValueError("a set has either `pairs` or `takes`")
+        if bool(self.curation) != (self.takes is not None):
+            raise ValueError("`takes` have a `curation`, `pairs` have none")
+        return self
 
 
 class EvaluationSpec(Strict):
