@@ -20,7 +20,7 @@ from icve.data.buckets import Bucket
 from icve.data.curation.camera import CameraConfig, estimate_camera
 from icve.data.curation.camera_words import word_change
 from icve.data.shard_media import decode_clip, encode_clip
-from icve.evaluation.intervals import wilson
+from icve.evaluation.statistics.wilson import wilson
 
 SIZE = (240, 416)
 FRAMES = 9

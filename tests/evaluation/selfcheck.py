@@ -1,9 +1,11 @@
 """Checks the judge at large: true targets, unedited sources, wrong edits and degraded targets of many samples.
 
 Run: python -m tests.evaluation.selfcheck --split full --edits 600 [--seed 0]
+     python -m tests.evaluation.selfcheck --bar --edits 400       the world benchmark's own bar, on files
 """
 
 import argparse
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import numpy as np
 from icve.data.world import COLOURS, CORE, FULL, LOOKS, SHAPES, Edit, Scene, render, sample_edit
 from icve.data.world.sampling import generator, sample_background, touch
 from icve.evaluation.world.judge import Verdict, judge
+from tests.evaluation.bar import print_bar
 
 
 def degrade(video: np.ndarray, seed: int) -> np.ndarray:
@@ -114,8 +117,11 @@ def main() -> None:
     parser.add_argument("--split", default="core", choices=("core", "full"))
     parser.add_argument("--edits", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bar", action="store_true", help="only the world benchmark's bar")
     args = parser.parse_args()
     cv2.setNumThreads(1)
+    if args.bar:
+        sys.exit(not print_bar(args.edits, args.split, args.seed))
     right: Counter[tuple[str, str]] = Counter()
     total: Counter[tuple[str, str]] = Counter()
     seconds = []

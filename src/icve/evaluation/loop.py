@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from icve.data.world import CORE, FULL, Edit, render, sample_edit
-from icve.evaluation.intervals import wilson
+from icve.evaluation.statistics.wilson import wilson
 from icve.evaluation.world.judge import Verdict, judge
 
 Array = np.ndarray

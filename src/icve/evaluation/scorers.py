@@ -1,6 +1,6 @@
 """What scores an edited clip: a metric or a judge. Both are asked in the same way, case by case."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -28,6 +28,18 @@ class Figure:
     about: str = ""
 
 
+class Scores(dict[str, float]):
+    """Figures by name, with what the scorer says about them.
+
+    Attributes:
+        reasons: sentences for a reader of the report ("the circle is still there"); never empty strings.
+    """
+
+    def __init__(self, figures: Mapping[str, float], reasons: Sequence[str] = ()) -> None:
+        super().__init__(figures)
+        self.reasons = tuple(reasons)
+
+
 class MissingError(Exception):
     """A scorer cannot score, all or one case: says why in one sentence. Reported as missing, never as zero."""
 
@@ -52,7 +64,7 @@ class Scorer(Protocol):
         ...
 
     def score(self, case: Case, clips: Clips) -> Mapping[str, float]:
-        """Figures by name; some may be left out.
+        """Figures by name; some may be left out. `Scores` where there is something to say about them.
 
         Raises:
             MissingError: this case cannot be scored (no mask).

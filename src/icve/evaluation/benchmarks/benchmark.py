@@ -13,17 +13,24 @@ class Benchmark(Protocol):
     Attributes:
         name: on the command line: "openve-bench".
         title: as its authors write it.
-        home: where it comes from (a URL or hub id) and its licence, for `icve evaluate list`.
+        home: where it comes from (a URL), for `icve evaluate list`; "bundled" where nothing is fetched.
+        licence: in few words.
+        size: how many edits, videos and categories, in few words.
         needs: one sentence: what must lie in the folder.
-        scorers: names of the scorers that its authors report, in their order.
+        scorers: names of the scorers that stand for what its authors report, the judge first.
     """
 
     name: str
     title: str
     home: str
     licence: str
+    size: str
     needs: str
-    scorers: tuple[str, ...]
+
+    @property
+    def scorers(self) -> tuple[str, ...]:
+        """See above; read-only, so that a tuple of any length will do."""
+        ...
 
     def cases(self, root: Path) -> Sequence[Case]:
         """All cases, in a fixed order.

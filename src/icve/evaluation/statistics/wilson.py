@@ -5,8 +5,11 @@ import math
 Z_95 = 1.959964  # the normal distribution's 97.5% quantile
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
+def wilson(successes: float, n: int) -> tuple[float, float]:
     """The 95% Wilson score interval of a success rate (Wilson 1927), honest at 0%, at 100% and for small n.
+
+    Args:
+        successes: of `n` tries; a half where ties count so.
 
     Returns:
         (low, high), fractions of 1; (0, 1) when n is 0.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from icve.evaluation.intervals import wilson
+from icve.evaluation.statistics.wilson import wilson
 
 
 @pytest.mark.parametrize(
