@@ -1,4 +1,4 @@
-"""Statistics of scores: intervals, paired comparison of editors, agreement of judges. Seeded, so that a report repeats."""
+"""Statistics of scores: intervals, paired comparison of editors, agreement of judges. Seeded: a report repeats."""
 
 from icve.evaluation.statistics.agreement import cohen_kappa, krippendorff_alpha
 from icve.evaluation.statistics.bootstrap import Interval, bootstrap_interval

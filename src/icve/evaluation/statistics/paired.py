@@ -74,7 +74,7 @@ def paired_comparison(
 def win_rate(
     first: Scores, second: Scores, *, better: Literal["higher", "lower"] = "higher", margin: float = 0.0
 ) -> WinRate:
-    """How often `first` (N,) beats `second` (N,); differences of at most `margin` are ties, pairs with a nan left out."""
+    """How often `first` (N,) beats `second` (N,); at most `margin` apart is a tie, pairs with a nan are left out."""
     a, b = _pairs(first, second)
     gain = a - b if better == "higher" else b - a
     wins, losses, n = int((gain > margin).sum()), int((gain < -margin).sum()), len(gain)
