@@ -10,6 +10,7 @@ from transformers.utils import logging as transformers_logging
 
 from icve import InContextVideoEditPipeline
 from tests import tiny
+from tests.vlm_server import vlm_server  # noqa: F401  (a fixture: started once, when a test first needs it)
 
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 for library_logging in (diffusers_logging, transformers_logging):

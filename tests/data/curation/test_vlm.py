@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from icve.data.curation.vlm import PairFrames, VlmInstructor
-from icve.data.curation.vlm.questions import Prompt
-from icve.data.curation.vlm.schema import Description, Edit, read_answer
+from icve.data.curation.vlm.questions import PROMPTS, Questions
+from icve.data.curation.vlm.schema import Description, Edit
 from icve.data.pairs.base import TYPES
 from icve.errors import InputError
+from icve.vlm.questions import Prompt
+from icve.vlm.schema import read_answer
 from tests.data.curation.endpoint import Endpoint, clip, good, says
 from tests.data.curation.vlm_runs import (
     KEY,
@@ -48,7 +50,7 @@ def test_every_clip_is_described_once_and_every_pair_gets_the_instruction_of_its
     assert usage.cost == pytest.approx(0.05 + 0.01)
     method = next(iter(results.values())).method
     assert method.startswith("vlm/1 tiny-vlm describe-1-")
-    assert Prompt.read("instruct").version in method
+    assert Prompt.read(PROMPTS / "instruct.txt").version in method
 
 
 def test_requests_are_those_that_vllm_and_openai_document(answers: Path, monkeypatch: pytest.MonkeyPatch):
@@ -138,17 +140,18 @@ def test_whatever_the_answer_depends_on_asks_anew(answers: Path, change: dict[st
 
 
 def test_another_prompt_asks_anew_and_has_another_version(answers: Path, tmp_path: Path, monkeypatch):
-    before = {name: Prompt.read(name).version for name in ("describe", "instruct")}
+    before = Questions(config("http://127.0.0.1:9/v1"))
     with Endpoint() as endpoint:
         run(endpoint, answers, chain(1))
-        for name in before:
-            text = (Path(sys.modules[Prompt.__module__].__file__).parent / f"prompts/{name}.txt").read_text()  # type: ignore[arg-type]
+        for name in ("describe", "instruct"):
+            text = (PROMPTS / f"{name}.txt").read_text()
             (tmp_path / f"{name}.txt").write_text(text + ("Be brief.\n" if name == "instruct" else ""))
         monkeypatch.setattr("icve.data.curation.vlm.questions.PROMPTS", tmp_path)
         run(endpoint, answers, chain(1))
         assert endpoint.count() == {(0,): 1, (1,): 1, (0, 1): 2}
-    assert Prompt.read("describe").version == before["describe"]
-    assert Prompt.read("instruct").version != before["instruct"]
+    after = Questions(config("http://127.0.0.1:9/v1"))
+    assert after.describe == before.describe
+    assert after.instruct.version != before.instruct.version
 
 
 def test_input_is_taken_a_bounded_number_of_pairs_ahead(answers: Path):
@@ -226,7 +229,7 @@ def test_the_file_belongs_to_one_run_at_a_time(answers: Path):
     with VlmInstructor(config("http://127.0.0.1:9/v1"), answers):
         with pytest.raises(InputError, match="used by another run"):
             VlmInstructor(config("http://127.0.0.1:9/v1"), answers)
-        code = "import sys, pathlib, icve.data.curation.vlm.answers as a; a.Answers(pathlib.Path(sys.argv[1]))"
+        code = "import sys, pathlib, icve.vlm.answers as a; a.Answers(pathlib.Path(sys.argv[1]))"
         process = subprocess.run(
             [sys.executable, "-c", code, str(answers)], capture_output=True, text=True, check=False
         )

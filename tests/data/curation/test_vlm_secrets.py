@@ -12,9 +12,11 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
-from icve.data.curation.vlm import VlmConfig, VlmInstructor, client
-from icve.data.curation.vlm.questions import Prompt
+from icve.data.curation.vlm import VlmConfig, VlmInstructor
+from icve.data.curation.vlm.questions import PROMPTS
 from icve.errors import InputError
+from icve.vlm import client
+from icve.vlm.questions import Prompt
 from tests.data.curation import endpoint as ours
 from tests.data.curation.endpoint import Asked, Endpoint, completion, good
 from tests.data.curation.vlm_runs import DOWN, FAILURES, KEY, NONSENSE, all_right, chain, closed_port, config, run
@@ -94,7 +96,7 @@ def test_neither_keys_nor_prompts_nor_pictures_are_ever_shown(answers: Path, mon
     logged = [caplog.handler.format(record) for record in caplog.records[:mine]]
     text = "\n".join([*logged, out, err, *shown])
     assert len(shown) > 100
-    prompts = [Prompt.read(name).text for name in ("describe", "instruct")]
+    prompts = [Prompt.read(PROMPTS / f"{name}.txt").text for name in ("describe", "instruct")]
     for secret in (KEY, "CANARY", "Bearer", prompts[0][:40], prompts[1][:40], "base64,", "/9j/"):
         assert secret not in text
     # Nor in the file of answers.

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from icve.data.curation.vlm import Refused, VlmInstructor, client
-from icve.data.curation.vlm.asking import pause
+from icve.data.curation.vlm import Refused, VlmInstructor
 from icve.errors import InputError
+from icve.vlm import client
+from icve.vlm.asking import pause
 from tests.data.curation import endpoint as ours
 from tests.data.curation.endpoint import Asked, Endpoint, good, says, status
 from tests.data.curation.vlm_runs import (

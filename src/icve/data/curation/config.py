@@ -10,9 +10,9 @@ from icve.data.curation.camera import CameraConfig
 from icve.data.curation.instruction_filter import FilterConfig
 from icve.data.curation.quality import QualityConfig
 from icve.data.curation.verbs import RewriteConfig
-from icve.data.curation.vlm.config import VlmConfig
 from icve.data.shard_layout import SHARD_BYTES, check_bucket
 from icve.errors import InputError
+from icve.vlm.config import VlmConfig
 
 
 class Strict(BaseModel):

@@ -5,7 +5,7 @@ import base64
 import cv2
 import numpy as np
 
-from icve.data.curation.vlm.records import Frames
+from icve.vlm.records import Frames
 
 
 def data_urls(frames: Frames, count: int, side: int, quality: int) -> list[str]:

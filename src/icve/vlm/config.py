@@ -1,4 +1,4 @@
-"""Which endpoint writes the instructions, what it is shown, and how patiently it is asked."""
+"""Which endpoint is asked, what it is shown, and how patiently it is asked."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from icve.errors import InputError
 
-# Fields of a request that the instructor fills in itself.
+# Fields of a request that are filled in here.
 OWN_FIELDS = {"model", "messages", "response_format", "temperature", "max_tokens", "seed", "stream", "n"}
 REMOVABLE = {"temperature", "max_tokens", "seed"}
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -40,12 +40,12 @@ def _variable(value: str | None) -> str | None:
 def _fields(value: dict[str, Any]) -> dict[str, Any]:
     for name in sorted(OWN_FIELDS & set(value)):
         if name not in REMOVABLE or value[name] is not None:
-            raise ValueError(f"cannot set {name}: the instructor fills it in")
+            raise ValueError(f"cannot set {name}: icve fills it in")
     return value
 
 
 class VlmConfig(BaseModel):
-    """The `vlm` instructor. Errors never show a value: it may be a secret at the wrong place."""
+    """One endpoint. Errors never show a value: it may be a secret at the wrong place."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from icve.data.curation.vlm.records import Refused
 from icve.errors import InputError
+from icve.vlm.records import Refused
 
 APPLICATION = 0x69637665  # "icve": how SQLite's own header tells this file from others
 VERSION = 1

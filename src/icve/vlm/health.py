@@ -1,4 +1,4 @@
-"""Tells an endpoint in trouble from a question in trouble: the first ends the run, the second costs one pair.
+"""Tells an endpoint in trouble from a question in trouble: the first ends the run, the second costs one result.
 
 Both look alike when a question has used up its retries. What decides is how the others fare. So such a question's
 verdict waits until another one is answered (then it is the question's own fault), or nothing else is under way.
@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 
-from icve.data.curation.vlm.client import Trouble
-from icve.data.curation.vlm.config import VlmConfig
 from icve.errors import InputError
+from icve.vlm.client import Trouble
+from icve.vlm.config import VlmConfig
 
-# Pairs in a row that got answers, but none that could be used: a wrong model, which would go on costing money.
-# A model that is wrong about every third pair, after all its second chances, gets there once in 10^23 pairs.
+# Questions in a row that got answers, but none that could be used: a wrong model, which would go on costing money.
+# A model that is wrong about every third one, after all its second chances, gets there once in 10^23.
 UNUSABLE = 50
 
 
@@ -31,17 +31,17 @@ class Health:
         self.answers = 0  # in this run, nonsense included
         self.unanswered = 0  # in a row
         self.unusable = 0  # in a row
-        self.pairs = 0  # under way
+        self.jobs = 0  # under way
         self.waiting: list[asyncio.Future[bool]] = []
 
     @contextlib.contextmanager
     def under_way(self) -> Iterator[None]:
-        """While a pair is worked on."""
-        self.pairs += 1
+        """While a job is worked on."""
+        self.jobs += 1
         try:
             yield
         finally:
-            self.pairs -= 1
+            self.jobs -= 1
             self._settle()
 
     def answered(self) -> None:
@@ -73,7 +73,7 @@ class Health:
         )
 
     async def verdict(self) -> bool:
-        """Whether the endpoint answered another question while this one's pair waited; at once where none is left."""
+        """Whether the endpoint answered another question while this one's job waited; at once where none is left."""
         future = asyncio.get_running_loop().create_future()
         self.waiting.append(future)
         self._settle()
@@ -90,7 +90,7 @@ class Health:
             self.stop()
 
     def _settle(self) -> None:
-        if len(self.waiting) >= self.pairs:
+        if len(self.waiting) >= self.jobs:
             self._tell(False)
 
     def _tell(self, others_answered: bool) -> None:

@@ -16,8 +16,8 @@ from typing import Any, Self
 
 import httpx2
 
-from icve.data.curation.vlm.config import VlmConfig
 from icve.errors import InputError
+from icve.vlm.config import VlmConfig
 
 LONGEST_BODY = 4 << 20  # bytes; an answer has some kilobytes, a model's thoughts perhaps a hundred
 CONNECT_SECONDS = 10.0

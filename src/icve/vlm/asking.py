@@ -1,18 +1,18 @@
 """Asks the endpoint patiently: what is known is not asked, what fails is tried again, nonsense is asked for again."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from icve.data.curation.randomness import generator
-from icve.data.curation.vlm.answers import Answers, Spent
-from icve.data.curation.vlm.client import Client, Reply, Trouble
-from icve.data.curation.vlm.config import VlmConfig
-from icve.data.curation.vlm.health import Health
-from icve.data.curation.vlm.questions import Part, Question, Questions
-from icve.data.curation.vlm.records import Refused, Usage
-from icve.data.curation.vlm.schema import Answer, Unusable, json_schema, read_answer
+from icve.vlm.answers import Answers, Spent
+from icve.vlm.client import Client, Reply, Trouble
+from icve.vlm.config import VlmConfig
+from icve.vlm.health import Health
+from icve.vlm.questions import Part, Question, body
+from icve.vlm.records import Refused, Usage
+from icve.vlm.schema import Answer, Unusable, json_schema, read_answer
 
 # What makes an answer JSON, the strictest first; which of them an endpoint knows shows when it is first asked.
 FORMATS = ("json_schema", "json_object", "")
@@ -46,7 +46,6 @@ class Asker:
             usage: is counted up.
         """
         self.config, self.client, self.answers, self.health, self.usage = config, client, answers, health, usage
-        self.questions = Questions(config)
         self.requests = asyncio.Semaphore(config.concurrency)
         self.asking: dict[str, asyncio.Task[Outcome]] = {}
         self.format = 0  # of FORMATS
@@ -69,7 +68,7 @@ class Asker:
             task = asyncio.create_task(self._ask(question, content))
             self.asking[question.key] = task
             task.add_done_callback(lambda task: self._done(question, task))
-        # Another pair may wait for the same answer, so whoever waits no longer does not end it.
+        # Somebody else may wait for the same answer, so whoever waits no longer does not end it.
         return await asyncio.shield(task)
 
     def refuse(self, unanswered: Unanswered, keep: bool) -> Refused:
@@ -102,7 +101,7 @@ class Asker:
         async with self.requests:
             for number in range(self.config.reasks + 1):
                 self.usage.retries += number > 0
-                reply = await self._request(self.questions.body(parts, number), question)
+                reply = await self._request(body(self.config, parts, number, question.seed), question)
                 if isinstance(reply, Trouble):
                     self.health.failed(reply)
                     return Unanswered(question, reply)
@@ -117,7 +116,7 @@ class Asker:
                     break
         refused = Refused(problem.kind, f"Asked for {question.about}, the model's answer {problem.reason}.")
         self.answers.put(question.key, refused, spent)
-        if not declined:  # which says something about the footage, not about the model
+        if not declined:  # which says something about the pictures, not about the model
             self.health.judged(problem.reason)
         return refused
 
@@ -129,11 +128,11 @@ class Asker:
             return Unusable("answer cut off", f"was cut off after {self.config.max_tokens} tokens (max_tokens)")
         return read
 
-    async def _request(self, body: dict[str, Any], question: Question) -> Reply | Trouble:
+    async def _request(self, request: dict[str, Any], question: Question) -> Reply | Trouble:
         """One reply, after as many retries as it takes and there may be."""
         number, others = 0, self.health.answers
         while True:
-            reply = await self._in_known_format(body, question)
+            reply = await self._in_known_format(request, question)
             if isinstance(reply, Reply):
                 self.health.answered()
                 return reply
@@ -148,12 +147,12 @@ class Asker:
             number += 1
             self.usage.retries += 1
 
-    async def _in_known_format(self, body: dict[str, Any], question: Question) -> Reply | Trouble:
+    async def _in_known_format(self, request: dict[str, Any], question: Question) -> Reply | Trouble:
         """One request; before the endpoint has taken any, one for each response format until it takes one."""
         number = self.format
         while True:
             self.usage.requests += 1
-            reply = await self.client.post(body | response_format(FORMATS[number], question))
+            reply = await self.client.post(request | response_format(FORMATS[number], question))
             if isinstance(reply, Reply):
                 if not self.format_known:
                     self.format, self.format_known = number, True
@@ -183,7 +182,7 @@ def pause(config: VlmConfig, key: str, number: int, wanted: float = 0.0) -> floa
         number: of retries before, from 0.
         wanted: seconds that the endpoint asks for.
     """
-    spread = generator(config.seed, "vlm", key, number).uniform(0.5, 1.0)
+    spread = random.Random(f"{config.seed} {key} {number}").uniform(0.5, 1.0)
     return min(max(config.backoff * 2.0 ** min(number, 30) * spread, wanted), config.longest_wait)
 
 
