@@ -6,10 +6,10 @@ import pytest
 import torch
 from diffusers import AutoencoderKLHunyuanVideo
 
+from icve.models.convolutions import use_fast_convolutions
 from icve.training.autoencoder import build_autoencoder, inflate
 from icve.training.autoencoder_run import train_autoencoder
 from icve.training.config import AutoencoderConfig
-from icve.models.convolutions import use_fast_convolutions
 from icve.training.parts import load_autoencoder
 
 CONFIG = {

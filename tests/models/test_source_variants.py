@@ -177,3 +177,26 @@ def test_blocks_compile_without_a_graph_break():
     torch.compiler.reset()
     model.compile_repeated_blocks(fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(gradients(model, inputs(lengths=(4, 7))), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_new_channels_for_the_source_change_nothing_but_are_learned():
+    default = transformer()
+    alone = inputs() | {"source_hidden_states": None}
+    variant = with_options(default, source_entry="channels")
+    assert torch.equal(run(variant, inputs()), run(variant, alone))  # their weights are zero
+    torch.testing.assert_close(run(variant, alone), run(default, alone))
+    variant(**inputs()).sample.square().mean().backward()
+    assert variant.x_embedder.proj.weight.grad[:, 16:].abs().sum() > 1e-3
+    with torch.no_grad():
+        variant.x_embedder.proj.weight[:, 16:] = variant.x_embedder.proj.weight[:, :16]
+    assert (run(variant, inputs()) - run(variant, alone)).abs().max() > 1e-2
+    with pytest.raises(ValueError, match="trained with it"):
+        with_options(variant, source_entry="context")
+
+
+def test_a_source_that_does_not_enter_changes_nothing():
+    model = with_options(transformer(), source_entry="none")
+    arguments = inputs()
+    other = arguments | {"source_hidden_states": arguments["source_hidden_states"] + 1}
+    assert torch.equal(run(model, arguments), run(model, other))
+    assert not model.can_cache_source

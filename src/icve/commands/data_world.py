@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         choices=OPERATIONS,
-        help="only this; may be repeated (default: all of the split)",
+        help="only this; may be repeated (default: all of the split; footage shows those of core)",
     )
     parser.add_argument("--seed", type=seed, default=0, help="the same seed makes the same set (0)")
     parser.add_argument(
@@ -53,8 +53,8 @@ def _buckets(text: str) -> list[tuple[int, int, int]]:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the set or the footage; returns 0."""
-    if args.split == "core" and (outside := [name for name in args.operation if name in FULL_ONLY]):
-        raise InputError(f"--operation {outside[0]} is not in the split core; add --split full.")
+    if (args.split == "core" or args.footage) and (outside := [name for name in args.operation if name in FULL_ONLY]):
+        raise InputError(f"--operation {outside[0]} is not in the split core; add --split full (pairs only).")
     from tqdm import tqdm
 
     if args.footage:
@@ -62,7 +62,15 @@ def run(args: argparse.Namespace) -> int:
 
         size = args.buckets[0][1:]
         with tqdm(total=args.footage, unit="take") as bar:
-            export_footage(args.output, args.footage, split=args.split, seed=args.seed, size=size, progress=bar.update)
+            export_footage(
+                args.output,
+                args.footage,
+                split=args.split,
+                operations=args.operation,
+                seed=args.seed,
+                size=size,
+                progress=bar.update,
+            )
         return 0
 
     from icve.data.samples import Bucket

@@ -5,7 +5,7 @@ the look turns into another. The things that stay move on meanwhile, as in stage
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ def export_footage(
     count: int,
     *,
     split: str = "core",
+    operations: Sequence[str] = (),
     seed: int = 0,
     size: tuple[int, int] = (64, 64),
     progress: Callable[[int], Any],
@@ -36,6 +37,7 @@ def export_footage(
     Args:
         folder: made if missing.
         split: "core" or "full", as in `icve.data.world.sample_edit`.
+        operations: what happens in them, of CORE, drawn equally often; all when empty.
         seed: of all takes; take i is a function of it and of i.
         size: height and width in pixels.
         progress: called with 1 for each take.
@@ -48,7 +50,7 @@ def export_footage(
     for number in range(count):
         path = folder / f"{number:06d}.mp4"
         if not path.exists():
-            frames, sidecar = make_take((seed, number), split, size)
+            frames, sidecar = make_take((seed, number), split, operations or CORE, size)
             with write_errors(path):
                 path.with_suffix(".json").write_text(json.dumps(sidecar, indent=1) + "\n")
                 with replacing(path) as partial:
@@ -56,10 +58,12 @@ def export_footage(
         progress(1)
 
 
-def make_take(seed: tuple[int, int], split: str, size: tuple[int, int]) -> tuple[np.ndarray, dict[str, Any]]:
+def make_take(
+    seed: tuple[int, int], split: str, operations: Sequence[str], size: tuple[int, int]
+) -> tuple[np.ndarray, dict[str, Any]]:
     """A take (36, H, W, 3) uint8 RGB, and its sidecar."""
     rng = generator(*seed, 13)
-    edit = unpaired(sample_edit(seed, split=split, operation=pick(rng, CORE)), seed)
+    edit = unpaired(sample_edit(seed, split=split, operation=pick(rng, operations)), seed)
     first, last = render(edit.source, BEFORE, *size), render(edit.target, AFTER, *size)
     share = (np.arange(1, CHANGING + 1) / (CHANGING + 1))[:, None, None, None]
     between = np.rint(first[-1] * (1 - share) + last[0] * share).astype(np.uint8)

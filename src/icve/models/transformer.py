@@ -8,7 +8,10 @@ import torch
 import torch.distributed as dist
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
-from diffusers.models.transformers.transformer_hunyuan_video import HunyuanVideoTransformer3DModel
+from diffusers.models.transformers.transformer_hunyuan_video import (
+    HunyuanVideoPatchEmbed,
+    HunyuanVideoTransformer3DModel,
+)
 from diffusers.utils import apply_lora_scale
 from torch import Tensor, nn
 
@@ -24,6 +27,7 @@ SOURCE_OPTIONS = {
     "source_timestep": ("zero", "target"),
     "source_positions": ("same", "shifted"),
     "type_embedding": (False, True),
+    "source_entry": ("context", "channels", "none"),
 }
 """How the source enters, and the choices; the first of each is the paper's."""
 
@@ -46,6 +50,9 @@ class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
             behind the target's T latent frames, at T to 2T - 1.
         type_embedding: Add one of two learned vectors to target and to source tokens, zero in a new model. It is
             `with_options` that gives it to weights that were trained without.
+        source_entry: "context" concatenates the source's tokens to the target's (the paper). For comparisons:
+            "channels" concatenates its latents to the noised target's as further channels of the patch embedding, with
+            no tokens of its own (the options above are then without effect), and "none" leaves it out.
     """
 
     _no_split_modules = [  # noqa: RUF012 - an instance never changes it
@@ -80,13 +87,14 @@ class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
         source_timestep: Literal["zero", "target"] = "zero",
         source_positions: Literal["same", "shifted"] = "same",
         type_embedding: bool = False,
+        source_entry: Literal["context", "channels", "none"] = "context",
     ) -> None:
         if image_condition_type is not None:
             raise ValueError(f"`image_condition_type` must be None, got {image_condition_type!r}: use a T2V model.")
-        chosen = (source_attention, source_timestep, source_positions, type_embedding)
+        chosen = (source_attention, source_timestep, source_positions, type_embedding, source_entry)
         for (name, choices), choice in zip(SOURCE_OPTIONS.items(), chosen, strict=True):
             if choice not in choices:
-                raise ValueError(f"`{name}` must be {choices[0]!r} or {choices[1]!r}, got {choice!r}.")
+                raise ValueError(f"`{name}` must be {' or '.join(map(repr, choices))}, got {choice!r}.")
         super().__init__(
             in_channels=in_channels,
             out_channels=out_channels,
@@ -105,6 +113,9 @@ class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
             rope_theta=rope_theta,
             rope_axes_dim=rope_axes_dim,
         )
+        if source_entry == "channels":
+            patch = (patch_size_t, patch_size, patch_size)
+            self.x_embedder = HunyuanVideoPatchEmbed(patch, 2 * in_channels, num_attention_heads * attention_head_dim)
         # The parent made and registered no blocks: making its own only to drop them would double 13B's start.
         self.register_to_config(num_layers=num_layers, num_single_layers=num_single_layers)
         arguments = (num_attention_heads, attention_head_dim, mlp_ratio, qk_norm, source_attention)
@@ -131,7 +142,10 @@ class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
     @property
     def can_cache_source(self) -> bool:
         """Whether the source contributes the same to every step, so that `encode_source` can compute it once."""
-        return bool(self.config.source_attention == "self" and self.config.source_timestep == "zero")
+        config = self.config
+        return bool(
+            config.source_attention == "self" and config.source_timestep == "zero" and config.source_entry == "context"
+        )
 
     def set_context_parallel(self, group: dist.ProcessGroup | None) -> None:
         """Share the work on one batch with the other ranks of `group`; None ends it. See `context_parallel`.
@@ -204,6 +218,11 @@ class InContextHunyuanVideoTransformer3DModel(HunyuanVideoTransformer3DModel):
         text, text_mask = _cut_text(encoder_hidden_states, encoder_attention_mask)
         context = self.context_embedder(text, timestep, text_mask)
         num_frames, height, width = hidden_states.shape[2:]
+        if self.config.source_entry == "channels":
+            beside = torch.zeros_like(hidden_states) if source_hidden_states is None else source_hidden_states
+            hidden_states = torch.cat([hidden_states, beside], dim=1)
+        if self.config.source_entry != "context":
+            source_hidden_states = None
         hidden_states = self._embed(hidden_states, TARGET)
 
         source_temb = None

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from icve.data.buckets import Bucket
 from icve.pipelines.models import device_and_dtype
@@ -129,6 +129,7 @@ class FlowConfig(Strict):
     source_positions: Literal["same", "shifted"] | None = None
     source_attention: Literal["full", "self"] | None = None
     type_embedding: bool | None = None
+    source_entry: Literal["context", "channels", "none"] | None = None
 
 
 class LoraConfig(Strict):
@@ -264,10 +265,20 @@ class EditorConfig(RunConfig):
     model: ModelConfig | None = Field(
         default=None, description="begin with new weights of these sizes; `start` gives the autoencoder and the words"
     )
+    prompt_template: str | None = Field(
+        default=None, description="the text that the instruction stands in, as {}; null: as the model says"
+    )
     autoencoder: str | None = Field(default=None, description="the autoencoder of a new model, where not that of start")
     flow: FlowConfig = FlowConfig()
     train: TrainConfig = TrainConfig()
     parallel: ParallelConfig = ParallelConfig()
+
+    @field_validator("prompt_template")
+    @classmethod
+    def _has_a_place(cls, template: str | None) -> str | None:
+        if template is not None and template.count("{}") != 1:
+            raise ValueError("a prompt template has {} once, where the instruction goes")
+        return template
 
 
 AnyConfig = AutoencoderConfig | EditorConfig

@@ -247,6 +247,8 @@ def make_parts(config: EditorConfig, needs: Needs, device: torch.device, dtype: 
                 **options,
             )
         parts = load_parts(files, names, dtype, **given)
+    if config.prompt_template is not None:
+        parts.settings["prompt_template"] = config.prompt_template
     check_latents(config, parts)
     if needs.embedded:
         check_embeddings(config, parts.transformer.config)
@@ -255,8 +257,8 @@ def make_parts(config: EditorConfig, needs: Needs, device: torch.device, dtype: 
         parts.loaded["transformer"] = with_options(parts.transformer, **changed)
     if config.flow.draws > 1 and not parts.transformer.can_cache_source and has_source(config):
         raise InputError(
-            f"flow.draws: {config.flow.draws} needs a source that the draws can share (source_attention self and "
-            "source_timestep zero); set flow.draws: 1."
+            f"flow.draws: {config.flow.draws} needs a source that the draws can share (source_attention self, "
+            "source_timestep zero, source_entry context); set flow.draws: 1."
         )
     return parts
 

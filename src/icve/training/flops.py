@@ -87,7 +87,8 @@ def step_flops(
         batch: samples.
         source: whether there is a source of as many tokens.
     """
-    walk = _Walk(transformer, tokens, tokens if source else 0, text_tokens)
+    in_context = source and transformer.config.source_entry == "context"
+    walk = _Walk(transformer, tokens, tokens if in_context else 0, text_tokens)
     walk.run()
     recompute = {"none": 0.0, "full": walk.blocks, "selective": walk.blocks - walk.attention}[checkpointing]
     return StepFlops(batch * walk.forward, batch * walk.backward, batch * recompute)

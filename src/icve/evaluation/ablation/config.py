@@ -6,20 +6,30 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from icve.config_file import read_values, validate
+from icve.config_file import apply_override, read_values, validate
 from icve.data.buckets import Bucket
 from icve.training.config import Strict, parse_bucket
 
 
 class SetSpec(Strict):
-    """A set of the procedural world, exported and encoded once for all runs."""
+    """A set of the procedural world, exported and encoded once for all runs; or what the data engine makes of takes."""
 
-    pairs: int = Field(gt=0)
+    pairs: int | None = Field(default=None, gt=0)
+    takes: int | None = Field(default=None, gt=0, description="instead of pairs: long takes, curated")
+    curation: dict[str, Any] = Field(default={}, description="of takes: a config of `icve data curate`")
     unpaired: bool = False
     seed: int = Field(default=0, ge=0)
     size: Annotated[Bucket, BeforeValidator(parse_bucket)] = Bucket(1, 64, 64)
     split: str = "core"
     operations: list[str] = Field(default=[], description="drawn equally often; empty: all of the split")
+
+    @model_validator(mode="after")
+    def _pairs_or_takes(self) -> "SetSpec":
+        if (self.pairs is None) == (self.takes is None):
+            raise ValueError("a set has either `pairs` or `takes`")
+        if bool(self.curation) != (self.takes is not None):
+            raise ValueError("`takes` have a `curation`, `pairs` have none")
+        return self
 
 
 class EvaluationSpec(Strict):
@@ -84,9 +94,24 @@ class AblationConfig(Strict):
 
 
 def load_ablation(path: Path, overrides: Iterable[str] = ()) -> AblationConfig:
-    """Reads an ablation's YAML with dotted overrides.
+    """Reads an ablation's YAML with dotted overrides. `extends` names a file beside it whose values it goes on from.
 
     Raises:
         InputError: no such file, not YAML, an unknown key or a wrong value.
     """
-    return validate(AblationConfig, read_values(path, overrides), path)
+    values = read_values(path)
+    if (base := values.pop("extends", None)) is not None:
+        values = _merged(read_values(path.parent / str(base)), values)
+    for override in overrides:
+        apply_override(values, override)
+    return validate(AblationConfig, values, path)
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` on top of `below`; groups are merged, anything else is replaced."""
+    both = {key: _merged(below[key], above[key]) for key in above if _are_groups(below.get(key), above[key])}
+    return below | above | both
+
+
+def _are_groups(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)

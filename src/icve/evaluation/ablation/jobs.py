@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from icve.errors import InputError
 from icve.evaluation.ablation.config import EvaluationSpec
@@ -76,6 +78,9 @@ def read_judged(result: Path) -> dict[str, np.ndarray]:
 @contextmanager
 def _printing_to(log: Path) -> Iterator[None]:
     log.parent.mkdir(parents=True, exist_ok=True)
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()
+        library.set_verbosity_error()
     with log.open("a", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
         try:
             yield

@@ -107,7 +107,11 @@ def _chain(config: AblationConfig, links: list[Link], point: Any, seed: int) -> 
 
 def _digest(config: AblationConfig, values: dict[str, Any], parent: Run | None) -> str:
     text = json.dumps(values, sort_keys=True)
-    sets = {name: spec.model_dump(mode="json") for name, spec in config.sets.items() if f"{SETS}/{name}" in text}
+    sets = {
+        name: spec.model_dump(mode="json", exclude_defaults=True)
+        for name, spec in config.sets.items()
+        if f"{SETS}/{name}" in text
+    }
     content = json.dumps([text, sets, parent.name if parent else None], sort_keys=True)
     return hashlib.blake2b(content.encode(), digest_size=5).hexdigest()
 

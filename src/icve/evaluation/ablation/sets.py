@@ -6,8 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from icve.config_file import validate
 from icve.data.encode import encode_clips
 from icve.data.world_export import export_world
+from icve.data.world_footage import export_footage
 from icve.errors import InputError
 from icve.evaluation.ablation.config import SetSpec
 from icve.models.convolutions import use_fast_convolutions
@@ -30,21 +32,24 @@ def make_sets(sets: dict[str, SetSpec], folder: Path, model: str, progress: Call
     for name, spec in sets.items():
         target = folder / name
         note = folder / f"{name}.{SPEC}"
-        wanted = spec.model_dump(mode="json") | {"model": model}
+        wanted = spec.model_dump(mode="json", exclude_defaults=True) | {"model": model}
         if note.is_file():
             if json.loads(note.read_text()) != wanted:
                 raise InputError(f"{target} is a set of another ablation; name another folder with -o, or delete it.")
             continue  # the note is written last
-        export_world(
-            target,
-            spec.pairs,
-            [spec.size],
-            unpaired_clips=spec.unpaired,
-            split=spec.split,
-            operations=spec.operations,
-            seed=spec.seed,
-            progress=partial(_report, progress, name, 2),
-        )
+        if spec.pairs is not None:
+            export_world(
+                target,
+                spec.pairs,
+                [spec.size],
+                unpaired_clips=spec.unpaired,
+                split=spec.split,
+                operations=spec.operations,
+                seed=spec.seed,
+                progress=partial(_report, progress, name, 2),
+            )
+        elif spec.takes is not None:
+            _curate(spec, spec.takes, folder / f"{name}.takes", target, partial(_report, progress, name, 2))
         device, dtype = device_and_dtype()
         left_out: dict[str, Any] = dict.fromkeys(set(COMPONENTS) - {"vae", "scheduler"})
         pipe = InContextVideoEditPipeline.from_pretrained(model, torch_dtype=dtype, **left_out).to(device)
@@ -53,10 +58,23 @@ def make_sets(sets: dict[str, SetSpec], folder: Path, model: str, progress: Call
         note.write_text(json.dumps(wanted))
 
 
+def _curate(spec: SetSpec, takes: int, footage: Path, target: Path, progress: Callable[[int], None]) -> None:
+    from icve.data.curation.config import CurationConfig
+    from icve.data.curation.run import curate
+
+    size = spec.size.height, spec.size.width
+    export_footage(
+        footage, takes, split=spec.split, operations=spec.operations, seed=spec.seed, size=size, progress=progress
+    )
+    curate([str(footage)], target, validate(CurationConfig, spec.curation, "curation"), progress=False)
+
+
 def _report(progress: Callable[[str, int], None], name: str, clips: int, done: int) -> None:
     progress(name, clips * done)
 
 
 def clips_to_make(sets: dict[str, SetSpec], folder: Path) -> int:
-    """How often `make_sets` will report a clip: once when it is written, once when it is encoded."""
-    return sum(4 * spec.pairs for name, spec in sets.items() if not (folder / f"{name}.{SPEC}").is_file())
+    """How often `make_sets` will report a clip: once when it is written, once when it is encoded; about, of takes."""
+    return sum(
+        4 * (spec.pairs or spec.takes or 0) for name, spec in sets.items() if not (folder / f"{name}.{SPEC}").is_file()
+    )

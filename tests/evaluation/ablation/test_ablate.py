@@ -1,0 +1,118 @@
+"""`icve ablate` on a tiny grid: real sets, trainings, verdicts and a table."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from icve import cli
+from icve.errors import InputError
+from icve.evaluation.ablation.config import load_ablation
+from icve.evaluation.ablation.plan import plan, runs_in_order
+
+MODEL = {"heads": 1, "head_dim": 32, "rope_axes_dim": [8, 12, 12], "dual_blocks": 1, "single_blocks": 1}
+TINY = {
+    "title": "Tiny",
+    "seeds": [0, 1],
+    "sets": {"paired": {"pairs": 8, "seed": 2, "size": "1x32x32", "operations": ["recolour"]}},
+    "training": {
+        "optimizer": {"lr": 1e-3, "ema": 0.9},
+        "checkpoint": {"every": 2, "keep": 1},
+        "log": {"every": 1, "tensorboard": False},
+        "data": {
+            "sets": [{"kind": "shards", "path": "{sets}/paired"}],
+            "buckets": [{"size": "1x32x32", "batch": 4}],
+        },
+    },
+    "stages": {
+        "base": {
+            "start": "mini",
+            "model": MODEL | {"sizes": [[1, 32, 32]], "sampling_steps": 2},
+            "steps": 2,
+            "data.sets.0.pairs": "captions",
+        },
+        "pairs": {"steps": 2},
+    },
+    "one_seed": ["base"],
+    "vary": {"pairs": [4, 8]},
+    "arms": {
+        "once": ["base", {"pairs": {"data.sets.0.limit": "$pairs"}}],
+        "twice": ["base", "pairs", {"pairs": {"data.sets.0.limit": "$pairs"}}],
+    },
+    "compare": [["twice", "once"]],
+    "evaluation": {"samples": 4, "operations": ["recolour"]},
+}
+
+
+def write(folder: Path, **changes) -> Path:
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(TINY | changes))
+    return file
+
+
+def test_equal_runs_are_planned_once(tmp_path):
+    cells = plan(load_ablation(write(tmp_path)))
+    runs = runs_in_order(cells)
+    assert len(cells) == 8
+    # the base, the first stage of each seed, and for each seed and limit one run of each arm
+    assert len(runs) == 1 + 2 + 8
+    assert all(runs.index(run.parent) < i for i, run in enumerate(runs) if run.parent)
+    limits = [cell.run.values["data"]["sets"][0]["limit"] for cell in cells]
+    assert limits == [4, 4, 8, 8] * 2
+    more = plan(load_ablation(write(tmp_path), ["training.optimizer.lr=2e-3"]))
+    assert not {cell.run.name for cell in cells} & {cell.run.name for cell in more}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"arms": {"a": ["bas"]}}, "there is no stage 'bas'"),
+        ({"arms": {"a": []}, "compare": []}, "no stages"),
+        ({"compare": [["once", "thrice"]]}, "'thrice', which is no arm"),
+        ({"vary": {"a": [1], "b": [2]}}, "one name"),
+        ({"seeds": [1, 1]}, "twice"),
+        ({"sedes": [1]}, "did you mean seeds"),
+    ],
+)
+def test_what_is_no_ablation_is_refused(tmp_path, change, sentence):
+    with pytest.raises(InputError, match=sentence):
+        plan(load_ablation(write(tmp_path, **change)))
+
+
+def test_a_stage_that_is_no_training_is_refused_before_any_work(tmp_path, capsys):
+    stages = TINY["stages"] | {"pairs": {"steps": 2, "stepps": 2}}
+    assert cli.main(["ablate", str(write(tmp_path, stages=stages)), "-o", str(tmp_path / "out"), "--dry-run"]) == 2
+    assert "did you mean" in capsys.readouterr().err
+
+
+def test_an_ablation_from_the_command_line_stopped_and_gone_on_with(tmp_path, capsys):
+    config, out = (
+        write(tmp_path, vary={}, arms={"once": ["base", "pairs"], "none": ["base"]}, compare=[["once", "none"]]),
+        tmp_path / "out",
+    )
+    command = [sys.executable, "-m", "icve.cli", "ablate", str(config), "-o", str(out), "--jobs", "1"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    while not list(out.glob("runs/*/checkpoints/*")) and process.poll() is None:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(120) == 130
+    assert not (out / "tiny.json").exists()
+
+    assert cli.main(command[3:]) == 0
+    table = capsys.readouterr().out
+    assert "once minus none" in table
+    summary = json.loads((out / "tiny.json").read_text())
+    assert [(row["arm"], len(row["success"]["by_seed"])) for row in summary["arms"]] == [("once", 2), ("none", 2)]
+    assert len(list(out.glob("runs/*"))) == 3
+    verdicts = {file: file.stat().st_mtime_ns for file in out.glob("judged/*.json")}
+    assert len(verdicts) == 3
+
+    assert cli.main(command[3:]) == 0
+    assert capsys.readouterr().out == table
+    assert verdicts == {file: file.stat().st_mtime_ns for file in out.glob("judged/*.json")}
