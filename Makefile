@@ -7,6 +7,10 @@ BIN := .venv/bin
 # Stands for "the environment holds what the lock says". Written last, so an interrupted install is done again.
 INSTALLED := .venv/installed
 
+# Some environments tell Python to keep no bytecode: each of the suite's many processes would compile torch, diffusers and
+# transformers again, 15 seconds each.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format venv lock mini clean
 

@@ -52,7 +52,7 @@ TINY = {
 
 def write(folder: Path, **changes) -> Path:
     file = folder / "tiny.yaml"
-    file.write_text(yaml.safe_dump(TINY | changes))
+    file.write_text(yaml.safe_dump(TINY | changes, sort_keys=False))
     return file
 
 
