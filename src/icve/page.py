@@ -31,10 +31,14 @@ def write_page(output: Path, package: str, template: str, parts: Mapping[str, st
 
 
 def policy(template: str) -> str:
-    """A Content-Security-Policy: the template's own style and script by their hashes, media in the page, no more."""
+    """A Content-Security-Policy: the template's own style and script, if it has them, by their hashes, media in the
+    page, no more."""
 
     def hashed(tag: str) -> str:
-        (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)
+        contents = re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)
+        if not contents:
+            return "'none'"
+        (content,) = contents
         return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
     return (

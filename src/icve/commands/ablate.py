@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.epilog = (
         "The same command goes on where it was stopped. Ablations that share -o train equal runs once.\n"
-        "Writes OUT/CONFIG.json and OUT/CONFIG.md; runs, sets, verdicts and logs lie beside them."
+        "Writes OUT/CONFIG.html, .json and .md; runs, sets, verdicts and logs lie beside them."
     )
     parser.add_argument("config", type=Path, help="a YAML file, such as configs/ablations/two_stage.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="dotted overrides, such as seeds=[0,1]")
@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     from icve.evaluation.ablation.config import load_ablation
     from icve.evaluation.ablation.plan import plan, runs_in_order
+    from icve.evaluation.ablation.report import write_report
     from icve.evaluation.ablation.results import summarise, table
     from icve.evaluation.ablation.runner import Folders, do_runs
     from icve.evaluation.ablation.sets import clips_to_make, make_sets
@@ -68,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
         if not do_runs(config, folders, jobs=jobs, cores=cores, progress=stepped):
             raise KeyboardInterrupt
     summary = summarise(config, cells, folders)
-    text = table(summary, next(iter(config.vary), None))
+    vary = next(iter(config.vary), None)
+    text = table(summary, vary)
+    write_report(summary, folders, vary, args.output / f"{args.config.stem}.html")
     for suffix, content in ((".json", json.dumps(summary, indent=1)), (".md", f"# {config.title}\n\n{text}\n")):
         path = args.output / f"{args.config.stem}{suffix}"
         with write_errors(path), replacing(path) as partial:

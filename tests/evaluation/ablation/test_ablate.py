@@ -110,6 +110,9 @@ def test_an_ablation_from_the_command_line_stopped_and_gone_on_with(tmp_path, ca
     summary = json.loads((out / "tiny.json").read_text())
     assert [(row["arm"], len(row["success"]["by_seed"])) for row in summary["arms"]] == [("once", 2), ("none", 2)]
     assert len(list(out.glob("runs/*"))) == 3
+    page = (out / "tiny.html").read_text()
+    assert page.count("<svg") >= 4  # success, preservation, the loss of both stages
+    assert "http" not in page.replace("http-equiv", "")
     verdicts = {file: file.stat().st_mtime_ns for file in out.glob("judged/*.json")}
     assert len(verdicts) == 3
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from icve.evaluation.ablation.statistics import estimate
+from icve.evaluation.ablation.statistics import estimate, rate
 
 
 def test_where_samples_do_not_differ_it_is_students_interval_of_the_seeds():
@@ -33,3 +33,12 @@ def test_samples_without_a_value_are_left_out_and_one_seed_has_no_interval():
     assert alone.mean == pytest.approx(11 / 3)
     assert np.isnan(alone.low)
     assert np.isnan(estimate(np.full((2, 3), np.nan)).mean)
+
+
+def test_a_rate_is_no_surer_than_its_samples_allow():
+    nothing = rate(np.zeros((3, 50)))
+    assert nothing.low == 0
+    assert 0.03 < nothing.high < 0.1
+    few = np.zeros((2, 10))
+    few[0, :9] = 1
+    assert (rate(few).low, rate(few).high) == (0, 1)

@@ -1,6 +1,8 @@
 """From judged editors to the figures of an ablation: each arm's, and the differences that the config asks for."""
 
+import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +11,14 @@ from icve.evaluation.ablation.config import AblationConfig
 from icve.evaluation.ablation.jobs import read_judged
 from icve.evaluation.ablation.plan import Cell, Run
 from icve.evaluation.ablation.runner import Folders
-from icve.evaluation.ablation.statistics import estimate
+from icve.evaluation.ablation.statistics import estimate, rate
 
 MEASURES = ("success", "preservation")
 
 
 def summarise(config: AblationConfig, cells: list[Cell], folders: Folders) -> dict[str, Any]:
-    """The figures: {"arms": [{arm, point, success, preservation, operations, steps, samples_seen, hours}, …],
+    """The figures: {"arms": [{arm, point, success, preservation, operations, runs by seed, steps,
+    steps_per_s, memory_gb}, …],
     "compare": [{first, second, point, success, preservation}, …]}, each measure an `Estimate` as a dict."""
     judged = {(cell.arm, cell.point, cell.seed): read_judged(folders.judged(config, cell.run)) for cell in cells}
 
@@ -28,13 +31,14 @@ def summarise(config: AblationConfig, cells: list[Cell], folders: Folders) -> di
             of_arm = [cell for cell in cells if (cell.arm, cell.point) == (arm, point)]
             names = judged[arm, point, config.seeds[0]]["operation"]
             row: dict[str, Any] = {"arm": arm, "point": point}
-            row |= {measure: asdict(estimate(values(arm, point, measure))) for measure in MEASURES}
+            row["success"] = asdict(rate(values(arm, point, "success")))
+            row["preservation"] = asdict(estimate(values(arm, point, "preservation")))
             row["operations"] = {
-                str(name): asdict(estimate(values(arm, point, "success")[:, names == name]))
-                for name in np.unique(names)
+                str(name): asdict(rate(values(arm, point, "success")[:, names == name])) for name in np.unique(names)
             }
             row["runs"] = [[run.name for run in _chain(cell.run)] for cell in of_arm]
             row["steps"] = sum(run.steps for run in _chain(of_arm[0].run))
+            row |= _cost(folders, [cell.run for cell in of_arm])
             arms.append(row)
     compare = [
         {"first": first, "second": second, "point": point}
@@ -43,6 +47,22 @@ def summarise(config: AblationConfig, cells: list[Cell], folders: Folders) -> di
         for point in config.points
     ]
     return {"title": config.title, "about": config.about, "seeds": config.seeds, "arms": arms, "compare": compare}
+
+
+def _cost(folders: Folders, runs: list[Run]) -> dict[str, float]:
+    """Of the last stage: steps a second, the median of the log's rows, and the most memory of its process."""
+    rows = [row for run in runs for row in read_log(folders.runs / run.name)]
+    speeds = [row["steps_per_s"] for row in rows if "steps_per_s" in row]
+    return {
+        "steps_per_s": float(np.median(speeds)) if speeds else float("nan"),
+        "memory_gb": max((row.get("memory_gb", 0.0) for row in rows), default=float("nan")),
+    }
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """The rows of a run's log."""
+    file = run / "log.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
 
 def _chain(run: Run) -> list[Run]:

@@ -1,9 +1,11 @@
 """Intervals for editors that were trained with several seeds and judged on the same samples."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import t as student_t
+
+from icve.evaluation.statistics.wilson import wilson
 
 Array = np.ndarray
 
@@ -41,3 +43,12 @@ def estimate(values: Array, confidence: float = 0.95) -> Estimate:
     variance = by_seed.var(ddof=1) / seeds + values.mean(axis=0).var(ddof=1) / samples
     half = float(student_t.ppf((1 + confidence) / 2, seeds - 1) * np.sqrt(variance))
     return Estimate(mean, mean - half, mean + half, tuple(by_seed.tolist()))
+
+
+def rate(values: Array) -> Estimate:
+    """`estimate` for values that are 0 or 1: within 0 and 1, and no narrower than Wilson's interval of as many samples
+    at this mean, which holds where every seed has the same and the variance says nothing (at 0% and at 100%)."""
+    result = estimate(values)
+    samples = values.shape[1]
+    low, high = wilson(round(result.mean * samples), samples)
+    return replace(result, low=max(0.0, min(result.low, low)), high=min(1.0, max(result.high, high)))
