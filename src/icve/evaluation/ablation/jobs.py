@@ -1,6 +1,8 @@
 """What the processes of an ablation do: train one run, judge one editor."""
 
 import json
+import multiprocessing
+import os
 import signal
 import sys
 import traceback
@@ -30,6 +32,9 @@ def train_run(config: EditorConfig, threads: int, log: Path) -> bool:
             return train_editor(config)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the trainer's handler would go on swallowing it
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            os._exit(1)  # killed: nobody waits for what this process does next, nor would end it
 
 
 def judge_run(model: Path, spec: EvaluationSpec, result: Path, threads: int, log: Path) -> bool:
