@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from icve import cli
@@ -27,6 +28,10 @@ def described(folder, capsys) -> dict:
     capsys.readouterr()
     assert cli.main(["data", "info", str(folder), "--json"]) == 0
     return json.loads(capsys.readouterr().out)
+
+
+def pairs_of(folder) -> list[dict]:
+    return [row for file in folder.glob("pairs/**/*.parquet") for row in pq.read_table(file).to_pylist()]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +56,17 @@ def test_the_worlds_pairs_are_its_edits(world_set):
     assert count == 6
     captioned = ShardSet(world_set, kind="captions")
     assert sum(captioned.size(bucket) for bucket in BUCKETS) == 12
+
+
+def test_the_worlds_operations_can_be_chosen(tmp_path, capsys):
+    world(tmp_path / "some", "--operation", "remove", "--operation", "look")
+    operations = {row["type"] for row in pairs_of(tmp_path / "some")}
+    assert operations == {"remove", "look"}
+    command = ["data", "world", "-o", str(tmp_path / "none"), "--pairs", "2"]
+    assert cli.main([*command, "--operation", "camera"]) == 2
+    assert "--split full" in capsys.readouterr().err
+    assert cli.main([*command, "--split", "full", "--operation", "camera", "--buckets", "1x64x64"]) == 2
+    assert "cannot show camera" in capsys.readouterr().err
 
 
 def test_a_set_of_the_world_is_its_seeds(world_set, tmp_path):

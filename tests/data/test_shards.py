@@ -129,6 +129,16 @@ def test_held_out_samples_are_the_rest(tmp_path):
     assert later - {"p16"} == parts[1]  # more samples change nobody's part
 
 
+def test_a_limit_is_a_fixed_choice_within_larger_ones(tmp_path):
+    folder = write_set(tmp_path / "set", 16)
+    chosen = [set(by_id(ShardSet(folder, limit=limit), BUCKET)) for limit in (3, 8, 8, 100)]
+    assert [len(each) for each in chosen] == [3, 8, 8, 16]
+    assert chosen[0] < chosen[1] == chosen[2] < chosen[3]
+    trained = set(by_id(ShardSet(folder, hold_out=0.4, limit=3), BUCKET))
+    assert len(trained) == 3
+    assert not trained & set(by_id(ShardSet(folder, hold_out=0.4, part="held_out"), BUCKET))
+
+
 def test_a_set_goes_to_other_processes_and_is_read_from_other_stores(small_set):
     samples = pickle.loads(pickle.dumps(ShardSet(small_set)))
     expected = by_id(samples, BUCKET)

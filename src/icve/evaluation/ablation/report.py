@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from icve.evaluation.ablation.charts import Point, curves
-from icve.evaluation.ablation.results import read_log
+from icve.evaluation.ablation.results import read_log, span
 from icve.evaluation.ablation.runner import Folders
 from icve.evaluation.report.charts import forest, key
 from icve.evaluation.scorers import Figure
@@ -98,9 +98,9 @@ def _row(row: dict[str, Any], vary: str | None, *, signed: bool) -> list[str]:
     cells += [str(row["point"])] if vary else []
     cells += [
         f"{success['mean']:{sign}.1%}",
-        f"{success['low']:{sign}.1%} to {success['high']:{sign}.1%}",
+        span(success, f"{sign}.1%"),
         f"{kept['mean']:{sign}.2f} dB",
-        f"{kept['low']:{sign}.2f} to {kept['high']:{sign}.2f}",
+        span(kept, f"{sign}.2f"),
         ", ".join(f"{each:{sign}.1%}" for each in success["by_seed"]),
     ]
     return cells if signed else [*cells, str(row["steps"]), f"{row['steps_per_s']:.2f}", f"{row['memory_gb']:.2f}"]

@@ -1,6 +1,7 @@
 """From judged editors to the figures of an ablation: each arm's, and the differences that the config asks for."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,16 @@ def _line(name: str, row: dict[str, Any], vary: str | None, *, signed: bool) -> 
         name,
         *([str(row["point"])] if vary else []),
         f"{100 * success['mean']:{sign}.1f}{unit}",
-        f"{100 * success['low']:{sign}.1f} to {100 * success['high']:{sign}.1f}",
+        span(success, f"{sign}.1f", 100),
         f"{kept['mean']:{sign}.2f}",
-        f"{kept['low']:{sign}.2f} to {kept['high']:{sign}.2f}",
+        span(kept, f"{sign}.2f"),
         ", ".join(f"{100 * each:{sign}.1f}" for each in success["by_seed"]),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def span(value: dict[str, Any], form: str, factor: float = 1) -> str:
+    """An estimate's interval in words, a dash where one seed gives none."""
+    if math.isnan(value["low"]):
+        return "–"
+    return f"{factor * value['low']:{form}} to {factor * value['high']:{form}}"
