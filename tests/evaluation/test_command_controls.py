@@ -73,7 +73,7 @@ def test_controls_and_votes_give_judges_away(command, tmp_path, capsys):
     assert found["votes"]["openve_compliance@random"]["alpha"] < 0.2
     assert any(sign.startswith("bad does not place true edits above") for sign in found["signs"])
     assert any("random's own votes agree hardly better than chance" in sign for sign in found["signs"])
-    assert not any(sign.startswith("good") or ": good" in sign for sign in found["signs"])
+    assert not any("good does not" in sign or "good's own" in sign for sign in found["signs"])
     page = (output / "report.html").read_text()
     assert "true edit above source" in page
     assert "own votes: 1 where" in page

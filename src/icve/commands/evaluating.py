@@ -50,7 +50,7 @@ def evaluate(args: argparse.Namespace) -> int:
 def _evaluate(benchmark: Benchmark, judges: Sequence[Judge], args: argparse.Namespace, output: Path) -> None:
     named_scorers = [name.strip() for name in args.metrics.split(",")] if args.metrics else []
     scorers, notes = choose_scorers(benchmark, named_scorers, judges, dict(_weights(text) for text in args.models))
-    given = [find_edits(argument) for argument in args.edits]
+    given = [find_edits(argument, getattr(benchmark, "edited", "{id}.mp4")) for argument in args.edits]
     models = args.model or ([] if given else ["mini"])
     if args.pairwise and (not judges or len(models) + len(given) < 2):
         raise InputError("--pairwise needs --judges and two editors or more; name them with --model and --edits.")
