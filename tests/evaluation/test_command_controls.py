@@ -37,7 +37,17 @@ def command(tmp_path, monkeypatch):
     monkeypatch.setitem(BENCHMARKS, "known", Known(clips))
     rows = [f"case-{number},{clips.edit(number, 1 + 5 * number % 14)}" for number in CASES]
     (tmp_path / "edits.csv").write_text("\n".join(["id,edited", *rows]))
-    return ["evaluate", "known", "--data", str(tmp_path), "--edits", str(tmp_path / "edits.csv"), "--controls"]
+    return [
+        "evaluate",
+        "known",
+        "--data",
+        str(tmp_path),
+        "--edits",
+        str(tmp_path / "edits.csv"),
+        "--controls",
+        "--workers",
+        "1",
+    ]
 
 
 def told(output):
