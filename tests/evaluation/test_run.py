@@ -133,7 +133,7 @@ def test_damage_costs_its_own_case_and_says_why(bench):
     assert "torn.mp4" in said["torn"]
     assert "text.mp4" in said["text"]
     assert results["text", "heavy"] == said["text"]
-    assert "several files" in said["twice"]
+    assert "several edits" in said["twice"]
 
 
 def test_missing_sources_and_scorers_that_cannot_load(bench):
@@ -169,6 +169,18 @@ def test_csvs_that_are_none(tmp_path, content, said):
     (tmp_path / "edits.csv").write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError, match=said):
         find_edits(str(tmp_path / "edits.csv"))
+
+
+def test_the_names_of_a_benchmarks_own_code_are_known(tmp_path):
+    for name in ("1/generate.mp4", "1/video1.mp4", "2.mkv", "gen_a_1.mp4", "b.mp4", "gen_b.mp4", "._b.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    by_folder = find_edits(str(tmp_path), "{id}/generate.mp4").files
+    assert by_folder["1"] == tmp_path / "1/generate.mp4"
+    assert {*by_folder} == {"1", "2", "gen_a_1", "b", "gen_b"}
+    by_name = find_edits(str(tmp_path), "gen_{id}.mp4")
+    assert by_name.files == {"a_1": tmp_path / "gen_a_1.mp4", "2": tmp_path / "2.mkv"}
+    assert "several edits of b" in by_name.reason("b")
 
 
 def test_folders_and_names_that_will_not_do(tmp_path):

@@ -71,6 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairwise", action="store_true", help="judges also see two editors side by side, in both orders"
     )
     scorers.add_argument(
+        "--controls",
+        action="store_true",
+        help="judges also see unedited sources and true edits as if they were edits: do they tell them apart?",
+    )
+    scorers.add_argument(
         "--models", action="append", default=[], metavar="NAME=FOLDER", help="where a metric's weights are"
     )
 

@@ -17,9 +17,10 @@ from icve.evaluation.cache import ScoreCache
 from icve.evaluation.cases import Case
 from icve.evaluation.edits import Edits, check_names, find_edits, named
 from icve.evaluation.export import export_cases
-from icve.evaluation.judges import Judge, open_judges, read_judges
+from icve.evaluation.judges import Judge, JudgeScorer, open_judges, read_judges
+from icve.evaluation.judges.controls import Controls, ask_controls, summarise
 from icve.evaluation.judges.judge import usage_of
-from icve.evaluation.judging import Duel, duel, judging
+from icve.evaluation.judging import Judging, duel, judging, own_votes
 from icve.evaluation.report.page import write_report
 from icve.evaluation.results import Results, collect, read_results, write_results
 from icve.evaluation.run import Run
@@ -49,10 +50,12 @@ def evaluate(args: argparse.Namespace) -> int:
 def _evaluate(benchmark: Benchmark, judges: Sequence[Judge], args: argparse.Namespace, output: Path) -> None:
     named_scorers = [name.strip() for name in args.metrics.split(",")] if args.metrics else []
     scorers, notes = choose_scorers(benchmark, named_scorers, judges, dict(_weights(text) for text in args.models))
-    given = [find_edits(argument) for argument in args.edits]
+    given = [find_edits(argument, getattr(benchmark, "edited", "{id}.mp4")) for argument in args.edits]
     models = args.model or ([] if given else ["mini"])
     if args.pairwise and (not judges or len(models) + len(given) < 2):
         raise InputError("--pairwise needs --judges and two editors or more; name them with --model and --edits.")
+    if args.controls and not judges:
+        raise InputError("--controls needs judges; name a file of vision models with --judges.")
     check_names([*(named(model)[0] for model in models), *(edits.name for edits in given)])
     cases = _cases(benchmark, args, output)
     edited, settings = _edit(models, cases, args, output)
@@ -64,7 +67,23 @@ def _evaluate(benchmark: Benchmark, judges: Sequence[Judge], args: argparse.Name
     results = collect(run, benchmark.name, benchmark.title, settings)
     results.notes += notes
     duels = list(duel(judges, cases, run.editors)) if args.pairwise else []
-    _finish(results, output, duels, {"usage": usage_of(judges)} if judges else {})
+    asked = [scorer for scorer in scorers if isinstance(scorer, JudgeScorer)] if args.controls else []
+    controls = _controls(asked, cases, results.notes)
+    judged = judging(results, votes=own_votes(run.outcomes.values()), duels=duels, controls=controls)
+    _finish(results, judged, output, {"usage": usage_of(judges)} if judges else {})
+
+
+def _controls(scorers: Sequence[JudgeScorer], cases: Sequence[Case], notes: list[str]) -> list[Controls]:
+    """What each judge makes of the cases' sources and true edits; one that cannot be asked costs its own figures."""
+    found = []
+    for scorer in scorers:
+        try:
+            given = list(_bar(ask_controls(scorer, cases), len(cases), f"asking {scorer.name} about controls"))
+        except InputError as error:
+            notes.append(f"The controls of {scorer.name} are missing: {error}")
+        else:
+            found.append(summarise(scorer, given))
+    return found
 
 
 def _weights(argument: str) -> tuple[str, str]:
@@ -80,8 +99,8 @@ def compare(args: argparse.Namespace) -> int:
         raise InputError(
             "To compare, name the folders of two evaluations or more: icve evaluate compare OUT1 OUT2 -o …"
         )
-    parts = [read_results(folder) for folder in args.results]
-    _finish(join(parts), _output(args))
+    results = join([read_results(folder) for folder in args.results])
+    _finish(results, judging(results), _output(args))
     return 0
 
 
@@ -170,8 +189,8 @@ def _strangers(edits: Edits, cases: Sequence[Case]) -> list[str]:
     return [f"{len(others)} edits of {edits.name} are of no case here (such as {others[0][:80]})."]
 
 
-def _finish(results: Results, output: Path, duels: Sequence[Duel] = (), more: Mapping[str, Any] | None = None) -> None:
-    summary, judged = Summary(results), judging(results, duels)
+def _finish(results: Results, judged: Judging, output: Path, more: Mapping[str, Any] | None = None) -> None:
+    summary = Summary(results)
     write_results(results, output, summary.as_dict() | judged.as_dict() | dict(more or {}))
     write_report(results, summary, judged, output / REPORT)
     for note in results.notes:

@@ -1,15 +1,13 @@
 """Scores that were made already, by the content that they depend on: no name, place or date of a file counts."""
 
-import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
 
 from icve.evaluation.cases import Case
+from icve.evaluation.content import digest, file_content
 from icve.evaluation.scorers import Scorer, Scores
 from icve.video.files import write_errors
-
-BLOCK = 1 << 20
 
 
 class ScoreCache:
@@ -36,8 +34,8 @@ class ScoreCache:
     def _take(self, line: bytes) -> None:
         try:
             row = json.loads(line)
-            figures = {str(name): float(value) for name, value in row["figures"].items()}
-            self.rows[str(row["key"])] = Scores(figures, [str(reason) for reason in row["reasons"]])
+            figures, *votes = map(_numbers, [row["figures"], *row.get("votes", ())])
+            self.rows[str(row["key"])] = Scores(figures, [str(reason) for reason in row["reasons"]], votes)
         except (ValueError, TypeError, KeyError, AttributeError):
             return  # a damaged line costs its own score, which is made again
 
@@ -48,9 +46,14 @@ class ScoreCache:
     def put(self, key: str, scorer: str, scores: Scores) -> None:
         """Keeps scores, on the disk too. `scorer` is for who reads the file."""
         self.rows[key] = scores
-        row = {"key": key, "scorer": scorer, "figures": scores, "reasons": scores.reasons}
+        votes = {"votes": scores.votes} if scores.votes else {}
+        row = {"key": key, "scorer": scorer, "figures": scores, "reasons": scores.reasons} | votes
         with write_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def _numbers(row: dict[str, float]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in row.items()}
 
 
 def score_key(scorer: Scorer, case: str, edited: str) -> str:
@@ -67,20 +70,3 @@ def case_content(case: Case) -> str:
     texts = {key: value for key, value in asdict(case).items() if not isinstance(value, Path | None)}
     files = [file_content(path) if path else "" for path in (case.source, case.target, case.mask)]
     return digest(json.dumps(texts, sort_keys=True, default=str), *files)
-
-
-def file_content(path: Path) -> str:
-    """A hash of a file's bytes; of a folder, of the names and bytes of the files in it."""
-    if path.is_dir():
-        inside = sorted(file for file in path.iterdir() if file.is_file())
-        return digest(*(part for file in inside for part in (file.name, file_content(file))))
-    hashed = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            hashed.update(block)
-    return hashed.hexdigest()
-
-
-def digest(*parts: str) -> str:
-    """A hash of texts, each apart from the next."""
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()

@@ -1,6 +1,5 @@
 """Edits a benchmark's cases with a model: OUT/edits/NAME/CASE.mp4, taken up again where it was left."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -12,18 +11,18 @@ import numpy as np
 from icve.errors import InputError
 from icve.evaluation.cache import case_content
 from icve.evaluation.cases import Case
+from icve.evaluation.content import digest, model_content
 from icve.evaluation.editors import pipeline_editor, preserving
 from icve.evaluation.edits import Edits
 from icve.evaluation.run import Bar, no_bar
 from icve.pipelines.edit import InContextVideoEditPipeline
 from icve.pipelines.editor import check_instruction, edit_file
 from icve.pipelines.models import device_and_dtype, fetch_model
-from icve.pipelines.summary import ModelSummary, summarise
+from icve.pipelines.summary import summarise
 from icve.video import VideoReader, VideoWriter, probe
 from icve.video.files import replacing, write_errors
 
 SEEDS_APART = 10**6  # more than a benchmark has cases, so that two --seed share no noise
-ENDS = 1 << 16  # bytes at both ends of a weights file that tell it from another
 
 
 class ModelEditor:
@@ -48,9 +47,10 @@ class ModelEditor:
         self.preserve = preserve
         self.model = summarise(fetch_model(model, skip=set()))
         own = self.model.settings
+        folders = filter(None, (self.model.folder, self.model.adapter))
         self.settings: dict[str, Any] = {
             "model": model,
-            "weights": fingerprint(self.model),  # a folder may hold another model tomorrow
+            "weights": digest(*map(model_content, folders)),  # a folder may hold another model tomorrow
             "steps": steps or own["num_inference_steps"],
             "guidance": own["guidance_scale"] if guidance is None else guidance,
             "seed": seed,
@@ -212,16 +212,3 @@ class Made:
         self.contents[case_id] = content
         with write_errors(self.path), self.path.open("a") as file:
             file.write(json.dumps({"id": case_id, "content": content}) + "\n")
-
-
-def fingerprint(model: ModelSummary) -> str:
-    """A hash of a model's weights by their files' sizes and ends: training changes both or the latter."""
-    hashed = hashlib.blake2b(digest_size=8)
-    for folder in filter(None, (model.folder, model.adapter)):
-        for path in sorted(folder.rglob("*.safetensors")):
-            size = path.stat().st_size
-            with path.open("rb") as file:
-                hashed.update(f"{path.relative_to(folder)}{size}".encode() + file.read(ENDS))
-                file.seek(max(0, size - ENDS))
-                hashed.update(file.read(ENDS))
-    return hashed.hexdigest()

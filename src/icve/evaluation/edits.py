@@ -26,15 +26,18 @@ class Edits:
         return self.missing.get(case_id, "There is no edited clip.")
 
 
-def find_edits(argument: str) -> Edits:
+def find_edits(argument: str, authors: str = "{id}.mp4") -> Edits:
     """The edits that `[NAME=]FOLDER` or `[NAME=]FILE.csv` names.
+
+    Args:
+        authors: what the benchmark's own code calls a case's edit, below a folder ("{id}/generate.mp4"): read too.
 
     Raises:
         InputError: it does not exist, holds no video, or is no CSV with the columns `id` and `edited`.
     """
     name, path = named(argument)
     if path.is_dir():
-        return _in_folder(name, path)
+        return _in_folder(name, path, authors)
     if path.suffix.lower() == ".csv" and path.is_file():
         return _in_csv(name, path)
     raise InputError(f"{path} is neither a folder of edited videos nor a CSV file; name one with --edits.")
@@ -55,18 +58,26 @@ def check_names(names: Sequence[str]) -> None:
         raise InputError(f"Two editors are called {twice[0]}; name them, as in --edits {twice[0]}-2=FOLDER.")
 
 
-def _in_folder(name: str, folder: Path) -> Edits:
+def _in_folder(name: str, folder: Path, authors: str) -> Edits:
+    before, after = authors.split("{id}")
+    ids = {path: _between(path, folder, before, after) for path in folder.glob(f"{before}*{after}")}
+    named = {path: case_id for path, case_id in ids.items() if GOOD_ID.fullmatch(case_id)}
+    for path in folder.iterdir():
+        if path.suffix.lower() in VIDEOS and not path.name.startswith("."):
+            named.setdefault(path, path.stem)
     files: dict[str, Path] = {}
     missing: dict[str, str] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in VIDEOS or path.name.startswith("."):
-            continue
-        if path.stem in files:
-            missing[path.stem] = f"{folder} holds several files named {path.stem}."
-        files[path.stem] = path
+    for path, case_id in sorted(named.items()):
+        if case_id in files:
+            missing[case_id] = f"{folder} holds several edits of {case_id}."
+        files[case_id] = path
     if not files:
         raise InputError(f"{folder} holds no video; it must hold CASE_ID.mp4 (or .mkv, .webm, …) for each case.")
-    return Edits(name, {stem: path for stem, path in files.items() if stem not in missing}, missing)
+    return Edits(name, {case_id: path for case_id, path in files.items() if case_id not in missing}, missing)
+
+
+def _between(path: Path, folder: Path, before: str, after: str) -> str:
+    return path.relative_to(folder).as_posix().removeprefix(before).removesuffix(after)
 
 
 def _in_csv(name: str, path: Path) -> Edits:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from icve.data.worker_pool import Failure, WorkerPool
-from icve.evaluation.cache import ScoreCache, case_content, file_content, score_key
+from icve.evaluation.cache import ScoreCache, case_content, score_key
 from icve.evaluation.cases import Case
 from icve.evaluation.clips import Clips
+from icve.evaluation.content import file_content
 from icve.evaluation.edits import Edits
 from icve.evaluation.scorers import Scorer
 from icve.evaluation.scoring import Outcome, ScoringJob, outcome, score_clip, why

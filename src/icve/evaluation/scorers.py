@@ -33,11 +33,15 @@ class Scores(dict[str, float]):
 
     Attributes:
         reasons: sentences for a reader of the report ("the circle is still there"); never empty strings.
+        votes: of a judge that votes several times, each vote's figures: the figures are their means.
     """
 
-    def __init__(self, figures: Mapping[str, float], reasons: Sequence[str] = ()) -> None:
+    def __init__(
+        self, figures: Mapping[str, float], reasons: Sequence[str] = (), votes: Sequence[Mapping[str, float]] = ()
+    ) -> None:
         super().__init__(figures)
         self.reasons = tuple(reasons)
+        self.votes = tuple(votes)
 
 
 class MissingError(Exception):

@@ -48,7 +48,7 @@ def outcome(scorer: Scorer, case: Case, clips: Clips) -> Outcome:
     except Exception as error:
         return why(error)
     finite = {name: float(value) for name, value in figures.items() if math.isfinite(value)}
-    return Scores(finite, figures.reasons if isinstance(figures, Scores) else ())
+    return Scores(finite, figures.reasons, figures.votes) if isinstance(figures, Scores) else Scores(finite)
 
 
 def why(error: Exception) -> str:

@@ -116,7 +116,10 @@ def covebench(root: Path) -> Path:
             {"target_element": "Light", "description": "", "questions": [question | {"type": "Dual-TF"}]},
             {
                 "target_element": "Table",
-                "questions": [question | {"id": "Q2", "type": "Score-MCQ", "expected_answer": "5"}],
+                "questions": [
+                    question | {"id": "Q2", "type": "Score-MCQ", "expected_answer": "5"},
+                    question | {"id": "Q3", "type": "Single-TF", "dimension": "Physical Logic"},
+                ],
             },
         ],
         "videoA_path": "data/6.mp4",

@@ -10,7 +10,11 @@ from icve.evaluation.benchmarks import reading
 from icve.evaluation.benchmarks.registry import BENCHMARKS, find_benchmark
 from icve.evaluation.cases import Case
 from icve.evaluation.clips import read_clip, read_mask
+from icve.evaluation.judges import RUBRICS
+from icve.evaluation.metrics.registry import METRICS
 from tests.evaluation.benchmarks.layouts import LAYOUTS, OPENVE, video
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def cases_of(name: str, root: Path) -> list[Case]:
@@ -19,6 +23,18 @@ def cases_of(name: str, root: Path) -> list[Case]:
 
 def test_every_benchmark_has_a_layout_here():
     assert set(BENCHMARKS) == {*LAYOUTS, "world"}
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_scorers_are_there_and_documented(name):
+    docs = {page: (DOCS / f"{page}.md").read_text() for page in ("benchmarks", "metrics", "judges")}
+    judge, *metrics = find_benchmark(name).scorers
+    assert judge in RUBRICS or judge == name == "world"
+    assert judge == "world" or f"| `{judge}` |" in docs["judges"]
+    assert {*metrics} <= {*METRICS}
+    assert all(f"| `{metric}` |" in docs["metrics"] for metric in metrics)
+    row = f"| `{name}` | {' '.join(f'`{metric}`' for metric in metrics)} |"
+    assert (row in docs["benchmarks"]) == bool(metrics)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

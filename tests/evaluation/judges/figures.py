@@ -26,7 +26,7 @@ def main() -> None:
         with judging(manner, folder, f"{name}v", votes=3, temperature=0.7) as one:
             scorer = JudgeScorer(one, RUBRICS["openve"])
             own = agreement.among_votes(
-                [[vote[f"{FIGURE}@{name}v"] for vote in scorer.votes(*bench.clips(n, A[n]))] for n in CASES]
+                [[vote[f"{FIGURE}@{name}v"] for vote in scorer.score(*bench.clips(n, A[n])).votes] for n in CASES]
             )
         placed, pairs = known(manner, bench, folder, name), compared(manner, bench, folder, name)
         found = signs(name, spread=shape, votes=own, agreement=agreed, pairwise=pairs, controls=placed)

@@ -152,14 +152,14 @@ def test_a_vote_that_cannot_be_used_is_left_out_and_one_that_may_still_come_is_w
     with JudgeEndpoint(lambda asked: says("Hello!") if second(asked) else honest(asked)) as endpoint:
         with closing(judge(endpoint, tmp_path, "strange", **values)) as one:
             scorer = JudgeScorer(one, OPENVE)
-            assert len(scorer.votes(*bench.clips(7, 7))) == 2
+            assert len(scorer.score(*bench.clips(7, 7)).votes) == 2
             assert scorer.score(*bench.clips(7, 7))["openve_compliance@strange"] == 3
         endpoint.act = lambda asked: status(500) if second(asked) else honest(asked)
         with closing(judge(endpoint, tmp_path, "broken", **values)) as one, pytest.raises(MissingError, match="fails"):
             JudgeScorer(one, OPENVE).score(*bench.clips(7, 7))
         endpoint.act = honest
         with closing(judge(endpoint, tmp_path, "broken", **values)) as one:
-            assert len(JudgeScorer(one, OPENVE).votes(*bench.clips(7, 7))) == 3
+            assert len(JudgeScorer(one, OPENVE).score(*bench.clips(7, 7)).votes) == 3
             assert one.usage.requests == 1
 
 

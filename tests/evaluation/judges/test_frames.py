@@ -7,7 +7,7 @@ import pytest
 
 from icve.errors import InputError
 from icve.evaluation.judges import frames
-from icve.evaluation.judges.frames import SmallFrames, content, evenly
+from icve.evaluation.judges.frames import SmallFrames, evenly
 from icve.video import VideoReader
 from tests.evaluation.judges.endpoint import write_clip
 from tests.video.samples import make_video
@@ -47,13 +47,3 @@ def test_too_long_a_clip_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(frames, "MAX_FRAMES", 8)
     with pytest.raises(InputError, match="longer than 8 frames"):
         SmallFrames(write_clip(tmp_path / "clip.mp4", 1, 9), 64)
-
-
-def test_contents_are_told_apart_by_bytes_alone(tmp_path: Path):
-    one, other = write_clip(tmp_path / "one.mp4", 1), tmp_path / "other.mp4"
-    other.write_bytes(one.read_bytes())
-    assert content(one) == content(other)
-    other.write_bytes(one.read_bytes() + b"\0")
-    assert content(one) != content(other)
-    with pytest.raises(InputError, match=r"none\.mp4 cannot be read"):
-        content(tmp_path / "none.mp4")

@@ -68,7 +68,7 @@ def test_votes_are_other_draws_of_the_same_question_and_their_mean_counts(bench:
         scorer = JudgeScorer(one, OPENVE)
         scores = scorer.score(*bench.clips(3, 8))
         assert scores["openve_compliance@judge"] == pytest.approx((1 + 3 + 3) / 3)
-        assert [vote["openve_compliance@judge"] for vote in scorer.votes(*bench.clips(3, 8))] == [1, 3, 3]
+        assert [vote["openve_compliance@judge"] for vote in scorer.score(*bench.clips(3, 8)).votes] == [1, 3, 3]
         assert len(endpoint.asked) == 3
         assert len({asked.body["seed"] for asked in endpoint.asked}) == 3
         assert len(scores.reasons) == 3

@@ -71,7 +71,7 @@ def test_a_judge_that_draws_lots_is_shown_by_the_others_and_by_its_own_votes(sco
     for name in ("honest", "lots"):
         with judging(MANNERS[name], tmp_path, name, votes=3, temperature=0.7) as one:
             scorer = JudgeScorer(one, OPENVE)
-            votes = [[vote[f"{FIGURE}@{name}"] for vote in scorer.votes(*bench.clips(n, A[n]))] for n in CASES]
+            votes = [[vote[f"{FIGURE}@{name}"] for vote in scorer.score(*bench.clips(n, A[n])).votes] for n in CASES]
         alphas[name] = agreement.among_votes(votes)
     assert alphas["honest"] == 1
     assert alphas["lots"] < 0.2

@@ -156,6 +156,23 @@ def test_structure_distance(models, edited):
     )
 
 
+def test_other_weights_in_the_same_folder_are_another_version(tmp_path):
+    first, copy = save_clip(tmp_path / "clip"), save_clip(tmp_path / "moved")
+    models = {"clip": first, "pickscore": first, "pickscore_processor": copy}
+    before = {name: make_metric(name, models).version for name in ("clip_text", "pickscore")}
+    assert before["clip_text"] == make_metric("clip_text", {"clip": copy}).version
+    assert before["clip_text"] != make_metric("clip_text").version
+    model = AutoModel.from_pretrained(first)
+    with torch.no_grad():
+        model.visual_projection.weight[0, 0] += 1
+    model.save_pretrained(first)
+    assert before["clip_text"] != make_metric("clip_text", models).version
+    models["pickscore"] = copy
+    assert before["pickscore"] == make_metric("pickscore", models).version
+    (tmp_path / "moved/preprocessor_config.json").write_text("{}")
+    assert before["pickscore"] != make_metric("pickscore", models).version
+
+
 @pytest.mark.parametrize("name", sorted(METRICS))
 def test_every_metric_keeps_the_protocol(name):
     metric = make_metric(name)

@@ -18,6 +18,8 @@ class Benchmark(Protocol):
         size: how many edits, videos and categories, in few words.
         needs: one sentence: what must lie in the folder.
         scorers: names of the scorers that stand for what its authors report, the judge first.
+
+    An adapter may also say in `edited` what the authors' own code calls a case's edit, as in "{id}/generate.mp4".
     """
 
     name: str

@@ -31,6 +31,7 @@ class EditVerseBench:
     licence = "Adobe Research License (no commercial use); videos under Pixabay's terms"
     size = "200 edits of 100 videos, 20 categories"
     needs = "test.json and the folder videos/, filled by the authors' download_source_video.py"
+    edited = "{id}/generate.mp4"
     scorers = ("editverse", "clip_frames", "dino_frames", "clip_text", "viclip_text", "pickscore")
 
     def cases(self, root: Path) -> Sequence[Case]:

@@ -25,6 +25,7 @@ class VideoCoFBench:
     licence = "not stated on its card"
     size = "240 edits, 4 tasks (the paper: 200)"
     needs = "videocof_edit.jsonl and the videos that it names"
+    edited = "gen_{id}.mp4"
     scorers = ("videocof", "clip_text", "clip_frames", "dino_frames")
 
     def cases(self, root: Path) -> Sequence[Case]:

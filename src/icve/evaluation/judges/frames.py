@@ -1,7 +1,5 @@
 """Frames of a clip as a judge sees them: few and small, read in bounded memory."""
 
-import functools
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,29 +12,6 @@ from icve.video import VideoReader
 
 Array = np.ndarray
 KEPT = 256  # small frames of a clip in memory; of a longer clip every second, fourth … is kept
-BLOCK = 1 << 20
-
-
-def content(path: Path) -> str:
-    """A hash of a file's bytes.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        state = path.stat()
-        return _content(path, state.st_mtime_ns, state.st_size)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); see that the file is there.") from None
-
-
-@functools.lru_cache(maxsize=4096)
-def _content(path: Path, _modified: int, _size: int) -> str:
-    hashed = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            hashed.update(block)
-    return hashed.hexdigest()
 
 
 class SmallFrames:

@@ -135,17 +135,9 @@ class JudgeScorer:
         for name in names:
             values = [figures[name] for figures, _ in votes if name in figures]
             means[self._named(name)] = sum(values) / len(values)
-        return Scores(means, [reason for _, reasons in votes for reason in reasons if reason])
-
-    def votes(self, case: Case, clips: Clips) -> list[dict[str, float]]:
-        """Each vote's figures. What `score` has asked is not asked again.
-
-        Raises:
-            MissingError, InputError: as `score`.
-        """
-        return [
-            {self._named(name): value for name, value in figures.items()} for figures, _ in self._votes(case, clips)
-        ]
+        each = [{self._named(name): value for name, value in figures.items()} for figures, _ in votes]
+        said = [reason for _, reasons in votes for reason in reasons if reason]
+        return Scores(means, said, each if self.judge.config.votes > 1 else ())
 
     def _named(self, figure: str) -> str:
         return f"{figure}@{self.judge.name}"

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from icve.errors import InputError
+from icve.evaluation.content import file_content
 from icve.evaluation.judges.config import JudgeConfig
-from icve.evaluation.judges.frames import SmallFrames, content, evenly
+from icve.evaluation.judges.frames import SmallFrames, evenly
 from icve.evaluation.judges.rubric import Ask, prompt
 from icve.evaluation.scorers import MissingError
 from icve.vlm.asking import Outcome
@@ -37,7 +38,7 @@ class Shown:
 
     async def hashes(self, with_source: bool) -> list[str]:
         """What each shown clip is called and a hash of its file."""
-        return [f"{name} {await self._read(content, path)}" for name, path in self._shown(with_source)]
+        return [f"{name} {await self._read(file_content, path)}" for name, path in self._shown(with_source)]
 
     async def parts(self, places: tuple[float, ...], with_source: bool) -> list[Part]:
         """The pictures with what they are called."""
@@ -56,6 +57,8 @@ class Shown:
                 return function(*arguments)
             except InputError as error:  # which would say that the run as a whole cannot go on
                 raise MissingError(str(error)) from None
+            except OSError as error:
+                raise MissingError(f"{error.filename} cannot be read ({error.strerror}).") from None
 
         return asyncio.get_running_loop().run_in_executor(self.loaders, run)
 

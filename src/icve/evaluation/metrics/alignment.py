@@ -6,6 +6,7 @@ from icve.evaluation.cases import Case
 from icve.evaluation.clips import Clips
 from icve.evaluation.metrics.encoders import image_encoder
 from icve.evaluation.metrics.metric import Encoded
+from icve.evaluation.metrics.weights import weights_version
 from icve.evaluation.scorers import Figure, MissingError
 
 
@@ -70,6 +71,7 @@ class PickScore(Encoded):
 
     def __init__(self, location: str, processor: str) -> None:
         super().__init__(location)
+        self.version = f"1 {weights_version(location, processor)}"
         self.processor = processor
 
     def load(self) -> None:

@@ -11,6 +11,7 @@ from icve.evaluation.clips import Clips
 from icve.evaluation.metrics.encoders import device
 from icve.evaluation.metrics.lpips_net import from_published
 from icve.evaluation.metrics.metric import compared, means, part_figures
+from icve.evaluation.metrics.weights import weights_version
 from icve.evaluation.scorers import Figure, MissingError
 
 Array = np.ndarray
@@ -35,7 +36,7 @@ class LPIPS:
 
     def __init__(self, location: str) -> None:
         self.location = location
-        self.version = f"1 {location}"
+        self.version = f"1 {weights_version(location)}"
 
     def load(self) -> None:
         """Load the weights; MissingError where they are not."""

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from icve.evaluation.clips import Clips
+from icve.evaluation.metrics.weights import weights_version
 from icve.evaluation.scorers import Figure
 
 Array = np.ndarray
@@ -90,7 +91,7 @@ class Encoded:
 
     def __init__(self, location: str) -> None:
         self.location = location
-        self.version = f"1 {location}"
+        self.version = f"1 {weights_version(location)}"
 
     def load(self) -> None:
         """Load the encoder; MissingError where it is not."""

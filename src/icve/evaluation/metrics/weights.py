@@ -1,7 +1,9 @@
 """Where the weights of metrics are found."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from icve.evaluation.content import model_content
 from icve.evaluation.scorers import MissingError
 
 MODELS: Mapping[str, str] = {
@@ -15,6 +17,18 @@ MODELS: Mapping[str, str] = {
     "pickscore_processor": "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
 }
 """Hub ids by the keys of `--models`; each may be a folder in the hub's layout instead. LPIPS has none."""
+
+
+def weights_version(*locations: str) -> str:
+    """What tells weights from others: of a folder its content, wherever it lies; of a hub id the id."""
+    return " ".join(_version(location) for location in locations)
+
+
+def _version(location: str) -> str:
+    try:
+        return model_content(Path(location)) if location and Path(location).is_dir() else location
+    except OSError:
+        return location  # loading it says why it cannot be read
 
 
 def missing_weights(what: str, location: str, option: str) -> MissingError:

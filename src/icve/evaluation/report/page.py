@@ -59,9 +59,8 @@ def write_report(
 
 def _judges(found: Judging) -> str:
     warned = "".join(f"<li>{text(sentence)}</li>" for sentence in found.signs)
-    return _section(
-        "Judges", (f'<ul class="notes">{warned}</ul>' if warned else "") + tables.agreement(found) + tables.duels(found)
-    )
+    parts = [each(found) for each in (tables.controls, tables.agreement, tables.votes, tables.duels)]
+    return _section("Judges", (f'<ul class="notes">{warned}</ul>' if warned else "") + "".join(parts))
 
 
 def _section(title: str, content: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from icve.evaluation.judging import Judging
 from icve.evaluation.report.charts import told
 from icve.evaluation.scorers import Figure
+from icve.evaluation.statistics import Interval
 from icve.evaluation.summary import Mean, Summary
 from icve.page import text
 
@@ -135,6 +136,34 @@ def agreement(judging: Judging) -> str:
     ]
     columns = ["figure", "judges", "clips", "Krippendorff's alpha", "Cohen's kappa"]
     return table(columns, rows, "Agreement of judges: 1 is perfect, 0 is chance") if rows else ""
+
+
+def votes(judging: Judging) -> str:
+    """How far each judge agrees with itself."""
+    rows = [[words(figure), whole(own.n), _coefficient(own.alpha)] for figure, own in judging.votes.items()]
+    caption = "Agreement of a judge's own votes: 1 where they are the same, 0 for lots"
+    return table(["figure", "clips", "Krippendorff's alpha"], rows, caption) if rows else ""
+
+
+def controls(judging: Judging) -> str:
+    """What judges make of clips whose place is known."""
+    rows = []
+    for one in judging.controls:
+        ranked = Cell("–", None)
+        if one.ranked.n:
+            html = f"{one.ranked.mean:.1%} {_soft(one.ranked.low, one.ranked.high)}"
+            ranked = Cell(html, one.ranked.mean, f"{one.ranked.n:,} cases")
+        rows.append([words(one.figure), *map(_interval, (one.source, one.target)), ranked])
+    columns = ["figure", "unedited source", "true edit", "true edit above source"]
+    caption = "Clips whose place is known, judged as if they were edits: 50% of true edits above sources is chance"
+    return table(columns, rows, caption) if rows else ""
+
+
+def _interval(known: Interval) -> Cell:
+    if not known.n:
+        return Cell("–", None)
+    interval = "" if math.isnan(known.low) else f' <span class="soft">[{known.low:.2f}, {known.high:.2f}]</span>'
+    return Cell(f"{known.mean:.2f}{interval}", known.mean, f"{known.n:,} cases")
 
 
 def duels(judging: Judging) -> str:
