@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from icve.data.curation.config import CurationConfig
-from icve.data.curation.instruction_filter import check_instruction
 from icve.data.curation.parcels import Parcels, StoredParcel
 from icve.data.curation.randomness import generator
 from icve.data.curation.records import Instruction, Pair, StageCount
 from icve.data.curation.selecting import Selection, SelectionWriter
-from icve.data.curation.verbs import VerbRewriter
+from icve.data.curation.text.instruction_filter import check_instruction
+from icve.data.curation.text.verbs import VerbRewriter
 from icve.data.curation.yields import Yields
 from icve.video.files import write_errors
 

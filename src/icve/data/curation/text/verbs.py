@@ -9,7 +9,7 @@ import re
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from icve.data.curation.grammar import (
+from icve.data.curation.text.grammar import (
     DETERMINERS,
     MASKED,
     mask_quotes,
@@ -19,7 +19,7 @@ from icve.data.curation.grammar import (
     unmask,
     words,
 )
-from icve.data.curation.verb_table import HOW, Meaning, understand
+from icve.data.curation.text.verb_table import HOW, Meaning, understand
 
 # What may follow a clause and goes with any wording of it.
 TAIL = re.compile(

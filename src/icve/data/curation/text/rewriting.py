@@ -8,11 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
-from icve.data.curation.grammar import QUOTED, mask_quotes, sentences, split_clauses, split_lead, vocabulary, words
-from icve.data.curation.instruction_filter import FilterConfig, check_instruction
-from icve.data.curation.verb_slots import OPEN
-from icve.data.curation.verb_table import SLOT, Meaning, table
-from icve.data.curation.verbs import VerbRewriter, meanings
+from icve.data.curation.text.grammar import QUOTED, mask_quotes, sentences, split_clauses, split_lead, vocabulary, words
+from icve.data.curation.text.instruction_filter import FilterConfig, check_instruction
+from icve.data.curation.text.verb_slots import OPEN
+from icve.data.curation.text.verb_table import SLOT, Meaning, table
+from icve.data.curation.text.verbs import VerbRewriter, meanings
 
 PROMPT_VERSION = "rewrite/1"
 MAX_ADDED = 2  # words of content that a rewrite may have beyond those it was given: a verb and an adverb
@@ -47,7 +47,7 @@ class CheckedRewriter:
 
 def rewrite_prompt(text: str, edit_type: str) -> str:
     """What a language model is asked, `PROMPT_VERSION`."""
-    prompt = files("icve.data.curation").joinpath("prompts", "rewrite.txt").read_text(encoding="utf-8")
+    prompt = files("icve.data.curation.text").joinpath("prompts", "rewrite.txt").read_text(encoding="utf-8")
     # Not str.format: an instruction may have braces.
     parts = re.split(r"\{(type|instruction)\}", prompt)
     return "".join({"type": edit_type, "instruction": text}[part] if i % 2 else part for i, part in enumerate(parts))

@@ -5,14 +5,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from icve.data.curation.grammar import QUOTED, words
-from icve.data.curation.instruction_filter import FilterConfig, check_instruction
-from icve.data.curation.rewriting import CheckedRewriter, accepts_rewrite, content, rewrite_prompt
-from icve.data.curation.verb_table import Template, table, understand
-from icve.data.curation.verbs import RewriteConfig, VerbRewriter, meanings
+from icve.data.curation.text.grammar import QUOTED, words
+from icve.data.curation.text.instruction_filter import FilterConfig, check_instruction
+from icve.data.curation.text.rewriting import CheckedRewriter, accepts_rewrite, content, rewrite_prompt
+from icve.data.curation.text.verb_table import Template, table, understand
+from icve.data.curation.text.verbs import RewriteConfig, VerbRewriter, meanings
 from icve.data.pairs.base import TYPES
 from icve.data.world import COLOURS, PLACES, SHAPES
-from tests.data.curation.instruction_texts import kept, labelled, of_the_world
+from tests.data.curation.text.instruction_texts import kept, labelled, of_the_world
 
 ALL = VerbRewriter(RewriteConfig(share=1, courtesy=0))
 LOOSE = FilterConfig(trivial=False)
