@@ -1,126 +1,55 @@
-"""Rewriting by a language model: the prompt, the check that its answer says the same, the table where it does not."""
+"""Stage 8, verb rewriting: a share of the instructions in other words, drawn by seed alone."""
 
-import re
-from collections import Counter
-from functools import cache
-from importlib.resources import files
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
-from icve.data.curation.text.grammar import QUOTED, mask_quotes, sentences, split_clauses, split_lead, vocabulary, words
+from icve.data.curation.randomness import generator
+from icve.data.curation.records import Instruction
 from icve.data.curation.text.instruction_filter import FilterConfig, check_instruction
-from icve.data.curation.text.verb_slots import OPEN
-from icve.data.curation.text.verb_table import SLOT, Meaning, table
-from icve.data.curation.text.verbs import VerbRewriter, meanings
+from icve.data.curation.text.verbs import RewriteConfig, VerbRewriter
 
-PROMPT_VERSION = "rewrite/1"
-MAX_ADDED = 2  # words of content that a rewrite may have beyond those it was given: a verb and an adverb
-
-
-class Rewriter(Protocol):
-    """Says an instruction in other words."""
-
-    def rewrite(self, text: str, edit_type: str, rng: np.random.Generator) -> str:
-        """The instruction in other words, or as it is."""
+Item = TypeVar("Item")
+Instructed = Iterable[tuple[Item, str, Instruction]]
+"""Whatever an instruction belongs to, the name of its pair, and the instruction."""
 
 
-class CheckedRewriter:
-    """A rewriter whose answers are used where they pass `accepts_rewrite`; elsewhere the table rewrites."""
+class TableRewriting:
+    """Rewrites by the table."""
 
-    def __init__(self, rewriter: Rewriter, table: VerbRewriter, config: FilterConfig | None = None) -> None:
+    def __init__(self, config: RewriteConfig, rules: FilterConfig, seed: int) -> None:
         """
         Args:
-            rewriter: such as a language model.
-            table: rewrites what the other could not; its config's share holds for both.
-            config: of the filter that answers must pass.
+            config: how much is rewritten.
+            rules: what a rewritten instruction must still keep to.
+            seed: of the run.
         """
-        self.rewriter, self.table, self.config = rewriter, table, config or FilterConfig()
+        self.table, self.rules, self.seed = VerbRewriter(config), rules, seed
 
-    def rewrite(self, text: str, edit_type: str, rng: np.random.Generator) -> str:
-        """The instruction in other words, or as it is."""
-        if rng.random() >= self.table.config.share:
-            return text
-        said = " ".join(self.rewriter.rewrite(text, edit_type, rng).split())
-        return said if accepts_rewrite(text, said, edit_type, self.config) else self.table.reword(text, edit_type, rng)
+    def run(self, instructed: Instructed[Item]) -> Iterator[tuple[Item, Instruction]]:
+        """Each item with its instruction, in other words or as it is, in order."""
+        for item, name, instruction in instructed:
+            rng = self.generator(name)
+            yield item, self.reword(instruction, rng) if self.is_drawn(rng) else instruction
 
+    def generator(self, name: str) -> np.random.Generator:
+        """What decides about one pair."""
+        return generator(self.seed, "verbs", name)
 
-def rewrite_prompt(text: str, edit_type: str) -> str:
-    """What a language model is asked, `PROMPT_VERSION`."""
-    prompt = files("icve.data.curation.text").joinpath("prompts", "rewrite.txt").read_text(encoding="utf-8")
-    # Not str.format: an instruction may have braces.
-    parts = re.split(r"\{(type|instruction)\}", prompt)
-    return "".join({"type": edit_type, "instruction": text}[part] if i % 2 else part for i, part in enumerate(parts))
+    def is_drawn(self, rng: np.random.Generator) -> bool:
+        """Whether the pair is of the share that is rewritten."""
+        return bool(rng.random() < self.table.config.share)
 
-
-def accepts_rewrite(before: str, after: str, edit_type: str, config: FilterConfig | None = None) -> bool:
-    """Whether a rewrite may stand for an instruction: of the same type, about as long, and with the same content.
-
-    Quoted texts, numbers, colours, directions and negations must be the same ones; every other word of content must be
-    there, in any inflection, and few new ones. Where the order of words carries the meaning ("replace A with B", all
-    of the camera), both must be understood by the table and mean the same.
-    """
-    if check_instruction(after, edit_type, config) is not None:
-        return False
-    if meaning_keys(before, edit_type) == meaning_keys(after, edit_type):
-        return True
-    if not 0.5 <= (len(words(after)) + 2) / (len(words(before)) + 2) <= 2:
-        return False
-    if Counter(QUOTED.findall(before)) != Counter(QUOTED.findall(after)):
-        return False
-    (one, _), (two, _) = mask_quotes(before), mask_quotes(after)
-    for kind in map(vocabulary, ("colours", "directions", "negations")):
-        if Counter(w for w in words(one) if w in kind) != Counter(w for w in words(two) if w in kind):
-            return False
-    if Counter(re.findall(r"\d+(?:\.\d+)?", one)) != Counter(re.findall(r"\d+(?:\.\d+)?", two)):
-        return False
-    had, has = content(one), content(two)
-    if had - has or len(has - had) > MAX_ADDED:
-        return False
-    return edit_type != "camera" and not any(_is_ordered(meaning) for _, meaning, _ in meanings(before, edit_type))
+    def reword(self, instruction: Instruction, rng: np.random.Generator) -> Instruction:
+        """The table's words, or those that there are where it knows no others that pass the filter."""
+        text = self.table.reword(instruction.text, instruction.type, rng)
+        if text == instruction.text or check_instruction(text, instruction.type, self.rules) is not None:
+            return instruction
+        return said(instruction, text, VerbRewriter.version)
 
 
-def meaning_keys(text: str, edit_type: str) -> list[object]:
-    """What each clause means, comparable; its own words where the table does not understand it."""
-    return [
-        (meaning.key, tail.lower()) if meaning else tuple(words(clause))
-        for clause, meaning, tail in meanings(text, edit_type)
-    ]
-
-
-def _is_ordered(meaning: Meaning | None) -> bool:
-    """Whether the clause has two phrases that would mean something else the other way round."""
-    return meaning is not None and sum(kind in OPEN for _, kind in meaning.family.writes[0].kinds) > 1
-
-
-def content(text: str) -> set[str]:
-    """The stems of the words that say what is edited: without each clause's verb, function words, the table's words."""
-    masked, _ = mask_quotes(text)
-    plain = vocabulary("function") | _table_words()
-    found = set()
-    for clause in (clause for part in sentences(masked) for clause in split_clauses(part)[::2]):
-        lead, rest = split_lead(clause)
-        first, *others = words(rest) or [""]
-        kept = [*words(lead), *([] if first in vocabulary("verbs") else [first]), *others]
-        found |= {_stem(word) for word in kept if word not in plain}
-    return found
-
-
-@cache
-def _table_words() -> frozenset[str]:
-    return frozenset(
-        word
-        for family in table()
-        for template in (*family.reads, *family.writes, *family.alone)
-        for word in words(SLOT.sub(" ", template.text))
-    )
-
-
-def _stem(word: str) -> str:
-    word = word.removesuffix("'s")
-    for ending in ("ing", "ed", "es", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
-            word = word[: -len(ending)]
-            break
-    word = word.removesuffix("e")
-    return word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
+def said(instruction: Instruction, text: str, by: str) -> Instruction:
+    """The instruction in other words; its method then names who found them."""
+    return replace(instruction, text=text, method=f"{instruction.method} + {by}")
