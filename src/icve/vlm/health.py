@@ -56,7 +56,7 @@ class Health:
         if self.unusable >= UNUSABLE:
             self.end(
                 f"None of the last {UNUSABLE} questions to {self.config.model} at {self.config.host} got a usable "
-                f"answer (the last one {reason}); choose a model that sees pictures and writes JSON."
+                f"answer (the last one {reason}); choose one that writes JSON, and sees pictures if it is shown any."
             )
 
     def failed(self, trouble: Trouble) -> None:

@@ -45,7 +45,7 @@ class Asked:
     """A request.
 
     Attributes:
-        clips: numbers of the clips it shows, one or two.
+        clips: numbers of the clips it shows: one, two, or none where it is about words only.
         times: how often the same was asked before.
         frames: numbers of the frames that it shows of each clip.
         sizes: (width, height) of the pictures.
@@ -62,7 +62,7 @@ class Asked:
 
     @property
     def right(self) -> dict[str, str]:
-        """The right answer."""
+        """The right answer about clips."""
         return {"description": caption(*self.clips)} if len(self.clips) == 1 else edit(*self.clips)
 
     @property
@@ -258,7 +258,7 @@ class Endpoint:
                 self.mistakes.append(f"asked at {path}")
             if len(clips) == 2 and captions != [caption(number) for number in clips]:
                 self.mistakes.append(f"clips {clips} came with {captions}")
-            times = sum(asked.clips == clips for asked in self.asked)
+            times = sum((asked.clips, asked.texts) == (clips, texts) for asked in self.asked)
             asked = Asked(body, headers, clips, tuple(map(tuple, shown.values())), sizes, texts, times, when)
             self.asked.append(asked)
             self.under_way += 1

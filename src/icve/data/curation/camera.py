@@ -234,9 +234,8 @@ def _decompose(matrix: np.ndarray, shape: tuple[int, int], config: CameraConfig)
 
 
 def _inverse(change: CameraChange, back: CameraChange, config: CameraConfig) -> bool:
-    """Whether two changes undo each other. Which way is right in a rolled view is not the same: turned back here."""
-    turned = complex(back.pan * 1, back.tilt) * np.exp(0j)
-    undone = replace(back, pan=-turned.real, tilt=-turned.imag, zoom=1 / back.zoom, roll=-back.roll)
+    """Whether two changes undo each other; that right and up are not quite the same in a rolled view is let pass."""
+    undone = replace(back, pan=-back.pan, tilt=-back.tilt, zoom=1 / back.zoom, roll=-back.roll)
     return _agree(change, undone, config)
 
 

@@ -5,11 +5,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from icve.data.buckets import Bucket
-from icve.data.curation.balance import BalanceConfig
 from icve.data.curation.camera import CameraConfig
-from icve.data.curation.instruction_filter import FilterConfig
 from icve.data.curation.quality import QualityConfig
-from icve.data.curation.verbs import RewriteConfig
+from icve.data.curation.text.balance import BalanceConfig
+from icve.data.curation.text.instruction_filter import FilterConfig
+from icve.data.curation.text.verbs import RewriteConfig
 from icve.data.shard_layout import SHARD_BYTES, check_bucket
 from icve.errors import InputError
 from icve.vlm.config import VlmConfig

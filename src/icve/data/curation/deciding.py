@@ -9,17 +9,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 from icve.data.curation.config import CurationConfig
-from icve.data.curation.instruction_filter import check_instruction
 from icve.data.curation.parcels import Parcels, StoredParcel
-from icve.data.curation.randomness import generator
-from icve.data.curation.records import Instruction, Pair, StageCount
+from icve.data.curation.records import Instruction, Pair
 from icve.data.curation.selecting import Selection, SelectionWriter
-from icve.data.curation.verbs import VerbRewriter
+from icve.data.curation.text.instruction_filter import check_instruction
+from icve.data.curation.text.rewriting import TableRewriting
 from icve.data.curation.yields import Yields
 from icve.video.files import write_errors
 
@@ -52,36 +51,52 @@ def decide(
     Raises:
         InputError: a parcel is damaged, the disk is full, or the model's endpoint does not answer.
     """
-    yields, rewriter = Yields(), VerbRewriter(config.rewrite)
+    yields = Yields()
+    pairs = _pairs(config, parcels, count, folder, yields, quarantine)
     with SelectionWriter(folder) as writer:
-        for parcel, place, pair, instruction in _pairs(config, parcels, count, folder, yields, quarantine):
+        for (parcel, place, original), instruction in _reworded(
+            config, _checked(config, pairs, yields), folder, yields
+        ):
+            writer.add(parcel, place, instruction, original)
             progress(1)
-            start = time.monotonic()
-            filtered = yields.stage("filter")
-            filtered.entered += 1
-            words = _words(config, rewriter, pair, instruction, filtered)
-            if words is not None:
-                filtered.left += 1
-                writer.add(parcel, place, words, instruction.text)
-            filtered.seconds += time.monotonic() - start
     return Selection(folder, config, yields)
 
 
-def _words(
-    config: CurationConfig, rewriter: VerbRewriter, pair: Pair, instruction: Instruction, count: StageCount
-) -> Instruction | None:
-    """The instruction in other words, or None if it is not kept."""
-    reason = check_instruction(instruction.text, instruction.type, config.filter)
-    if reason is not None:
-        count.drop(reason)
-        return None
-    text = rewriter.rewrite(instruction.text, instruction.type, generator(config.seed, "verbs", pair.id))
-    if check_instruction(text, instruction.type, config.filter) is not None:
-        text = instruction.text
-    return replace(instruction, text=text)
-
-
 Instructed = tuple[StoredParcel, int, Pair, Instruction]
+Checked = tuple[tuple[StoredParcel, int, str], str, Instruction]  # what else `SelectionWriter` needs, the pair's name
+
+
+def _checked(config: CurationConfig, pairs: Iterator[Instructed], yields: Yields) -> Iterator[Checked]:
+    """The pairs whose instruction passes the filter."""
+    count = yields.stage("filter")
+    for parcel, place, pair, instruction in pairs:
+        start = time.monotonic()
+        count.entered += 1
+        reason = check_instruction(instruction.text, instruction.type, config.filter)
+        count.seconds += time.monotonic() - start
+        if reason is not None:
+            count.drop(reason)
+        else:
+            count.left += 1
+            yield (parcel, place, instruction.text), pair.id, instruction
+
+
+def _reworded(
+    config: CurationConfig, checked: Iterator[Checked], folder: Path, yields: Yields
+) -> Iterator[tuple[tuple[StoredParcel, int, str], Instruction]]:
+    """The pairs with their instructions in other words, or as they are."""
+    table = TableRewriting(config.rewrite, config.filter, config.seed)
+    if config.rewrite.model is None:
+        yield from table.run(checked)
+        return
+    from icve.data.curation.text.model_rewriting import ModelRewriting
+
+    start = time.monotonic()
+    with ModelRewriting(config.rewrite.model, table, folder / "wordings.sqlite") as rewriting:
+        yield from rewriting.run(checked)
+        rewriting.count.seconds = time.monotonic() - start
+        yields.add([rewriting.count])
+        yields.usages["rewrite"] = asdict(rewriting.usage)
 
 
 def _pairs(
@@ -154,4 +169,4 @@ def _ask_model(
             else:
                 count.left += 1
                 yield parcel, place, pair, answer
-        yields.usage = asdict(instructor.usage)
+        yields.usages["vlm"] = asdict(instructor.usage)

@@ -22,13 +22,13 @@ def describe_run(folder: Path) -> str:
     """The yield table, the usage of a model, and what the set holds."""
     rows = yields_of(folder)
     summary = summarise_set(str(folder))
-    usages = [row["usage"] for row in rows if "usage" in row]
+    usages = [(row["stage"], row["usage"]) for row in rows if "usage" in row]
     lines = [
         format_yields(rows),
         *(
-            f"model: {usage['requests']:,} requests, {usage['cached']:,} answers known before, "
+            f"{stage} by model: {usage['requests']:,} requests, {usage['cached']:,} answers known before, "
             f"{usage['prompt_tokens']:,} + {usage['completion_tokens']:,} tokens, cost {usage['cost']:.2f}"
-            for usage in usages
+            for stage, usage in usages
         ),
         *(
             f"{each['bucket']}: {each['pairs']:,} pairs of {each['clips']:,} clips, {each['bytes'] / 1e9:.3f} GB"

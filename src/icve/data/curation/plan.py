@@ -11,6 +11,7 @@ from icve.data.curation.records import Source
 from icve.data.curation.source_run import Job
 from icve.data.curation.sources import is_remote, read_sources, write_sources
 from icve.data.curation.yields import Yields, format_yields
+from icve.vlm.config import VlmConfig
 
 SAMPLE = 8  # files, spread over the list
 
@@ -18,6 +19,8 @@ SAMPLE = 8  # files, spread over the list
 PIXELS_PER_TOKEN = 28 * 28
 TEXT_TOKENS = 400  # of a question without its pictures
 ANSWER_TOKENS = 120
+REWRITE_TOKENS = 180  # of a question for other words: the prompt and an instruction
+WORDING_TOKENS = 30
 
 
 def print_plan(videos: Sequence[str], config: CurationConfig) -> None:
@@ -50,7 +53,13 @@ def print_plan(videos: Sequence[str], config: CurationConfig) -> None:
     print(f"{share * size / 1e9:.3f} GB, {share * pairs:,.0f} pairs before what is decided over all of them together")
     if config.instructor == "vlm" and config.vlm is not None:
         pictures = config.vlm.frames * (config.vlm.image_side**2 * 9 / 16) / PIXELS_PER_TOKEN
-        given = share * (clips * (pictures + TEXT_TOKENS) + pairs * (2 * pictures + 2 * TEXT_TOKENS))
-        answered = share * (clips + pairs) * ANSWER_TOKENS
-        cost = (given * config.vlm.price_in + answered * config.vlm.price_out) / 1e6
-        print(f"model: {given:,.0f} + {answered:,.0f} tokens, a cost of {cost:,.2f} (for Qwen2.5-VL's way of counting)")
+        given = clips * (pictures + TEXT_TOKENS) + pairs * (2 * pictures + 2 * TEXT_TOKENS)
+        _print_cost("instructions", config.vlm, share * given, share * (clips + pairs) * ANSWER_TOKENS)
+    if config.rewrite.model is not None:
+        asked = share * pairs * config.rewrite.share  # at most: equal instructions share a few answers
+        _print_cost("rewriting, at most", config.rewrite.model, asked * REWRITE_TOKENS, asked * WORDING_TOKENS)
+
+
+def _print_cost(what: str, endpoint: VlmConfig, given: float, answered: float) -> None:
+    cost = (given * endpoint.price_in + answered * endpoint.price_out) / 1e6
+    print(f"{what}: {given:,.0f} + {answered:,.0f} tokens, a cost of {cost:,.2f} (for Qwen2.5-VL's way of counting)")

@@ -28,22 +28,24 @@ FOLDER = "curation"  # in the set's: what a run needs to go on, and its record
 CONFIG, SOURCES, DONE, YIELD, PREVIEW = "config.json", "sources.jsonl", "done.json", "yield.json", "preview.html"
 
 # What may differ when a run goes on: it changes how the work is done, not what comes of it.
+ENDPOINT = {
+    "base_url",
+    "api_key_env",
+    "concurrency",
+    "timeout",
+    "retries",
+    "backoff",
+    "longest_wait",
+    "give_up",
+    "ask_refused",
+    "price_in",
+    "price_out",
+}
 FREE = {
-    "": {"executor", "workers"},
-    "read": {"timeout", "memory"},
-    "vlm": {
-        "base_url",
-        "api_key_env",
-        "concurrency",
-        "timeout",
-        "retries",
-        "backoff",
-        "longest_wait",
-        "give_up",
-        "ask_refused",
-        "price_in",
-        "price_out",
-    },
+    (): {"executor", "workers"},
+    ("read",): {"timeout", "memory"},
+    ("vlm",): ENDPOINT,
+    ("rewrite", "model"): ENDPOINT,
 }
 
 
@@ -95,9 +97,11 @@ def _prepare(videos: Sequence[str], folder: Path, config: CurationConfig) -> int
 
 def _fixed(config: CurationConfig) -> dict[str, Any]:
     values = config.model_dump(mode="json")
-    for section, keys in FREE.items():
-        part = values[section] if section else values
-        for key in keys & set(part or ()):
+    for sections, keys in FREE.items():
+        part = values
+        for section in sections:
+            part = part[section] or {}
+        for key in keys & set(part):
             del part[key]
     return values
 

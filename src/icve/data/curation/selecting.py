@@ -11,11 +11,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from icve.data.curation.balance import Balancer
 from icve.data.curation.config import CurationConfig
 from icve.data.curation.parcels import StoredParcel
 from icve.data.curation.quality import near_duplicates
 from icve.data.curation.records import Instruction, StageCount
+from icve.data.curation.text.balance import Balancer
 from icve.data.curation.yields import Yields
 from icve.video.files import write_errors
 

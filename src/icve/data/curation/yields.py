@@ -22,25 +22,10 @@ ORDER = (
     "encode",
     "vlm",
     "filter",
+    "rewrite",
     "near duplicates",
     "balance",
 )
-THINGS = {
-    "read": "files",
-    "duplicates": "files",
-    "basic": "files",
-    "scenes": "files, then scenes",
-    "motion": "scenes",
-    "quality": "scenes",
-    "clips": "scenes, then clips",
-    "pairs": "clips, then pairs",
-    "instruct": "pairs",
-    "encode": "clips",
-    "vlm": "pairs",
-    "filter": "pairs",
-    "near duplicates": "pairs",
-    "balance": "pairs",
-}
 
 
 class Yields:
@@ -48,7 +33,7 @@ class Yields:
 
     def __init__(self) -> None:
         self.stages: dict[str, StageCount] = {}
-        self.usage: dict[str, Any] | None = None  # of a model: requests, tokens, cost
+        self.usages: dict[str, dict[str, Any]] = {}  # of the stages that ask a model: requests, tokens, cost
 
     def stage(self, name: str) -> StageCount:
         """The count of a stage."""
@@ -78,8 +63,8 @@ class Yields:
             for count in stages
         ]
         for row in rows:
-            if row["stage"] == "vlm" and self.usage is not None:
-                row["usage"] = self.usage
+            if row["stage"] in self.usages:
+                row["usage"] = self.usages[row["stage"]]
         return rows
 
     def write(self, path: Path) -> None:

@@ -9,7 +9,7 @@ import unicodedata
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from icve.data.curation.grammar import (
+from icve.data.curation.text.grammar import (
     MASKED,
     is_constraint,
     is_demand,
@@ -20,8 +20,8 @@ from icve.data.curation.grammar import (
     vocabulary,
     words,
 )
-from icve.data.curation.implied_types import contradicts
-from icve.data.curation.phrases import (
+from icve.data.curation.text.implied_types import contradicts
+from icve.data.curation.text.phrases import (
     ANNOTATOR,
     BRACKETED,
     CLIPS,

@@ -1,56 +1,16 @@
-"""Rewriting by a language model: the prompt, the check that its answer says the same, the table where it does not."""
+"""Whether an instruction in other words says the same: the check that a language model's answers must pass."""
 
 import re
 from collections import Counter
 from functools import cache
-from importlib.resources import files
-from typing import Protocol
 
-import numpy as np
+from icve.data.curation.text.grammar import QUOTED, mask_quotes, sentences, split_clauses, split_lead, vocabulary, words
+from icve.data.curation.text.instruction_filter import FilterConfig, check_instruction
+from icve.data.curation.text.verb_slots import OPEN
+from icve.data.curation.text.verb_table import SLOT, Meaning, table
+from icve.data.curation.text.verbs import meanings
 
-from icve.data.curation.grammar import QUOTED, mask_quotes, sentences, split_clauses, split_lead, vocabulary, words
-from icve.data.curation.instruction_filter import FilterConfig, check_instruction
-from icve.data.curation.verb_slots import OPEN
-from icve.data.curation.verb_table import SLOT, Meaning, table
-from icve.data.curation.verbs import VerbRewriter, meanings
-
-PROMPT_VERSION = "rewrite/1"
 MAX_ADDED = 2  # words of content that a rewrite may have beyond those it was given: a verb and an adverb
-
-
-class Rewriter(Protocol):
-    """Says an instruction in other words."""
-
-    def rewrite(self, text: str, edit_type: str, rng: np.random.Generator) -> str:
-        """The instruction in other words, or as it is."""
-
-
-class CheckedRewriter:
-    """A rewriter whose answers are used where they pass `accepts_rewrite`; elsewhere the table rewrites."""
-
-    def __init__(self, rewriter: Rewriter, table: VerbRewriter, config: FilterConfig | None = None) -> None:
-        """
-        Args:
-            rewriter: such as a language model.
-            table: rewrites what the other could not; its config's share holds for both.
-            config: of the filter that answers must pass.
-        """
-        self.rewriter, self.table, self.config = rewriter, table, config or FilterConfig()
-
-    def rewrite(self, text: str, edit_type: str, rng: np.random.Generator) -> str:
-        """The instruction in other words, or as it is."""
-        if rng.random() >= self.table.config.share:
-            return text
-        said = " ".join(self.rewriter.rewrite(text, edit_type, rng).split())
-        return said if accepts_rewrite(text, said, edit_type, self.config) else self.table.reword(text, edit_type, rng)
-
-
-def rewrite_prompt(text: str, edit_type: str) -> str:
-    """What a language model is asked, `PROMPT_VERSION`."""
-    prompt = files("icve.data.curation").joinpath("prompts", "rewrite.txt").read_text(encoding="utf-8")
-    # Not str.format: an instruction may have braces.
-    parts = re.split(r"\{(type|instruction)\}", prompt)
-    return "".join({"type": edit_type, "instruction": text}[part] if i % 2 else part for i, part in enumerate(parts))
 
 
 def accepts_rewrite(before: str, after: str, edit_type: str, config: FilterConfig | None = None) -> bool:

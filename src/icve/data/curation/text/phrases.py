@@ -1,4 +1,4 @@
-"""Phrases that give away what is wrong with an instruction, for icve.data.curation.instruction_filter.
+"""Phrases that give away what is wrong with an instruction, for icve.data.curation.text.instruction_filter.
 
 Patterns are matched in any case of letters unless they say otherwise, against text whose quoted parts are masked.
 """

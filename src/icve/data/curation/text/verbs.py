@@ -9,7 +9,7 @@ import re
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from icve.data.curation.grammar import (
+from icve.data.curation.text.grammar import (
     DETERMINERS,
     MASKED,
     mask_quotes,
@@ -19,7 +19,8 @@ from icve.data.curation.grammar import (
     unmask,
     words,
 )
-from icve.data.curation.verb_table import HOW, Meaning, understand
+from icve.data.curation.text.verb_table import HOW, Meaning, understand
+from icve.vlm.config import VlmConfig
 
 # What may follow a clause and goes with any wording of it.
 TAIL = re.compile(
@@ -40,7 +41,10 @@ class RewriteConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     share: float = Field(default=0.7, ge=0, le=1, description="of the instructions that are said in other words")
-    courtesy: float = Field(default=0.1, ge=0, le=1, description="of those: share with 'please' or 'in this scene'")
+    courtesy: float = Field(
+        default=0.1, ge=0, le=1, description="of the table's: share with 'please' or 'in this scene'"
+    )
+    model: VlmConfig | None = Field(default=None, description="the endpoint that rewrites; null: the table alone")
 
 
 class VerbRewriter:

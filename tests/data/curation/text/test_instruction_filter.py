@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 from pydantic import ValidationError
 
-from icve.data.curation.instruction_filter import REASONS, FilterConfig, check_instruction
+from icve.data.curation.text.instruction_filter import REASONS, FilterConfig, check_instruction
 from icve.data.pairs.base import TYPES
-from tests.data.curation.instruction_texts import labelled, of_the_world
+from tests.data.curation.text.instruction_texts import labelled, of_the_world
 
 BRIGHTNESS = ("bright", "dark", "dim", "light")
 

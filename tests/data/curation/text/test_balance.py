@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 from pydantic import ValidationError
 
-from icve.data.curation.balance import BINS, BalanceConfig, Balancer, keep_counts
+from icve.data.curation.text.balance import BINS, BalanceConfig, Balancer, keep_counts
 
 
 def pairs(**counts: int) -> list[tuple[str, str]]:

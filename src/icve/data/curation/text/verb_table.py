@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from icve.data.curation.verb_slots import CLOSED, OPEN
+from icve.data.curation.text.verb_slots import CLOSED, OPEN
 
 SLOT = re.compile(r"\{(\w+)(?:\|(\w+))?\}")
 LONGEST_MOVED = 8  # words of a slot that may go before another: "substitute {new} for {old}" hides the end of long ones
@@ -184,7 +184,7 @@ def _bare(words_of_slot: str) -> str:
 @cache
 def table() -> tuple[Family, ...]:
     """The families of verbs.yaml, in order."""
-    text = files("icve.data.curation").joinpath("verbs.yaml").read_text(encoding="utf-8")
+    text = files("icve.data.curation.text").joinpath("verbs.yaml").read_text(encoding="utf-8")
     return tuple(map(Family.parse, yaml.safe_load(text)))
 
 

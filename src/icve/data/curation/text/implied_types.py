@@ -2,7 +2,7 @@
 
 import re
 
-from icve.data.curation.grammar import sentences, split_clauses, split_lead, vocabulary, words
+from icve.data.curation.text.grammar import sentences, split_clauses, split_lead, vocabulary, words
 
 SCENE = r"(?:it|everything|(?:the |this )?(?:whole |entire )?(?:video|scene|clip|footage|image|picture|film))"
 GO = "walk|run|jump|swim|climb"  # which may bring things into view or out of it

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable
 
-from icve.data.curation.grammar import DETERMINERS, MASKED, opens_clause, vocabulary, words
-from icve.data.curation.phrases import UNFINISHED
+from icve.data.curation.text.grammar import DETERMINERS, MASKED, opens_clause, vocabulary, words
+from icve.data.curation.text.phrases import UNFINISHED
 
 PREPOSITIONS = (
     r"(?:on|in|at|behind|beside|beneath|next to|near|under|underneath|over|above|below|between|around|inside|against|"

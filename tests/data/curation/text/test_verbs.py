@@ -5,14 +5,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from icve.data.curation.grammar import QUOTED, words
-from icve.data.curation.instruction_filter import FilterConfig, check_instruction
-from icve.data.curation.rewriting import CheckedRewriter, accepts_rewrite, content, rewrite_prompt
-from icve.data.curation.verb_table import Template, table, understand
-from icve.data.curation.verbs import RewriteConfig, VerbRewriter, meanings
+from icve.data.curation.text.grammar import QUOTED, words
+from icve.data.curation.text.instruction_filter import FilterConfig, check_instruction
+from icve.data.curation.text.same_meaning import accepts_rewrite, content
+from icve.data.curation.text.verb_table import Template, table, understand
+from icve.data.curation.text.verbs import RewriteConfig, VerbRewriter, meanings
 from icve.data.pairs.base import TYPES
 from icve.data.world import COLOURS, PLACES, SHAPES
-from tests.data.curation.instruction_texts import kept, labelled, of_the_world
+from tests.data.curation.text.instruction_texts import kept, labelled, of_the_world
 
 ALL = VerbRewriter(RewriteConfig(share=1, courtesy=0))
 LOOSE = FilterConfig(trivial=False)
@@ -282,32 +282,6 @@ def test_the_tables_own_words_are_accepted():
     for _, edit_type, text in of_the_world(30):
         new = ALL.rewrite(text, edit_type, np.random.default_rng(1))
         assert accepts_rewrite(text, new, edit_type, LOOSE), (text, new)
-
-
-class Parrot:
-    """Answers one text, as a model that has learnt one sentence."""
-
-    def __init__(self, answer: str) -> None:
-        self.answer = answer
-
-    def rewrite(self, text: str, edit_type: str, rng: np.random.Generator) -> str:  # noqa: ARG002
-        return self.answer
-
-
-def test_a_bad_answer_falls_back_to_the_table():
-    good = CheckedRewriter(Parrot(" Erase\n the cat. "), ALL)
-    assert good.rewrite("Remove the cat.", "remove", np.random.default_rng(0)) == "Erase the cat."
-    bad = CheckedRewriter(Parrot("As an AI, I cannot."), ALL)
-    said = {bad.rewrite("Remove the cat.", "remove", np.random.default_rng(seed)) for seed in range(20)}
-    assert len(said) > 4
-    assert all("the cat" in text.lower() and check_instruction(text, "remove") is None for text in said)
-    silent = CheckedRewriter(Parrot("Erase the cat."), VerbRewriter(RewriteConfig(share=0)))
-    assert silent.rewrite("Remove the cat.", "remove", np.random.default_rng(0)) == "Remove the cat."
-
-
-def test_the_prompt_holds_the_instruction_as_it_is():
-    prompt = rewrite_prompt("Turn {type} into 'x'.", "replace")
-    assert "The kind of edit: replace\nThe instruction: Turn {type} into 'x'." in prompt
 
 
 def test_meanings_name_the_slots_in_their_roles():

@@ -96,7 +96,7 @@ def vocabulary(name: str) -> frozenset[str]:
 
 @cache
 def _lists() -> dict[str, frozenset[str]]:
-    text = files("icve.data.curation").joinpath("words.yaml").read_text(encoding="utf-8")
+    text = files("icve.data.curation.text").joinpath("words.yaml").read_text(encoding="utf-8")
     return {name: frozenset(words.split()) for name, words in yaml.safe_load(text).items()}
 
 

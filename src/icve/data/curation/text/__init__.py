@@ -1,0 +1,1 @@
+"""The words of instructions: what they mean, whether they will do, how else to say them, and the mix of types."""
