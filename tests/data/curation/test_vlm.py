@@ -38,12 +38,12 @@ def answers(tmp_path: Path) -> Path:
 
 def test_every_clip_is_described_once_and_every_pair_gets_the_instruction_of_its_own_clips(answers: Path):
     pairs = [pair(source, target) for source in range(5) for target in range(5) if source != target]
-    with Endpoint(delay=0.01) as endpoint:
+    with Endpoint(delay=0.05) as endpoint:
         results, instructor = run(endpoint, answers, pairs, price_in=2.0, price_out=8.0)
         assert all_right(results)
         assert set(endpoint.count().values()) == {1}
         assert len(endpoint.asked) == 5 + 20
-        assert endpoint.most_under_way == 4  # the concurrency
+        assert 1 < endpoint.most_under_way <= 4  # the concurrency; a busy machine may not use all of it
     usage = instructor.usage
     assert (usage.requests, usage.retries) == (25, 0)
     assert (usage.prompt_tokens, usage.completion_tokens) == (25_000, 1250)
