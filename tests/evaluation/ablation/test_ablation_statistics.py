@@ -42,3 +42,4 @@ def test_a_rate_is_no_surer_than_its_samples_allow():
     few = np.zeros((2, 10))
     few[0, :9] = 1
     assert (rate(few).low, rate(few).high) == (0, 1)
+    assert np.isnan(rate(few[:1]).low)

@@ -49,6 +49,8 @@ def rate(values: Array) -> Estimate:
     """`estimate` for values that are 0 or 1: within 0 and 1, and no narrower than Wilson's interval of as many samples
     at this mean, which holds where every seed has the same and the variance says nothing (at 0% and at 100%)."""
     result = estimate(values)
+    if np.isnan(result.low):
+        return result
     samples = values.shape[1]
     low, high = wilson(round(result.mean * samples), samples)
     return replace(result, low=max(0.0, min(result.low, low)), high=min(1.0, max(result.high, high)))
