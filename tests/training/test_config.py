@@ -11,7 +11,7 @@ from icve.training.config import EditorConfig
 from icve.training.config_file import load_config
 
 ROOT = Path(__file__).parents[2] / "configs"
-CONFIGS = sorted(path for path in ROOT.rglob("*.yaml") if path.parent.name != "curation")  # those of the data engine
+CONFIGS = sorted(path for path in ROOT.rglob("*.yaml") if path.parent.name not in ("curation", "ablations"))
 BASE = ROOT / "mini" / "base_t2v.yaml"
 
 

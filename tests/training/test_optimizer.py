@@ -13,6 +13,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from icve.errors import InputError
+from icve.pipelines.models import device_and_dtype
 from icve.training.optimizer import MasterOptimizer, learning_rate
 
 
@@ -77,8 +78,10 @@ def test_updates_in_float32_are_torchs_own(kind):
         reference.step()
         plain.step()
         other.zero_grad()
+    # torch's Muon iterates in bf16 everywhere, ours in fp32 where the CPU has no bf16 products: bf16's rounding apart
+    rounded = kind == "muon" and device_and_dtype()[1] == torch.float32
     for a, b in zip(model.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(a, b, atol=1e-3 if rounded else 1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from icve.models import InContextHunyuanVideoTransformer3DModel
+from icve.pipelines.models import device_and_dtype
 from icve.training.parallel import Checkpointing
 
 # Dense bf16 with fp32 accumulation, from the makers' data sheets (which often give the doubled figure of 2:4 sparse
@@ -223,7 +224,7 @@ class _Walk:
 
 def peak_flops(device: torch.device) -> float:
     """Dense bf16 operations a second: of a GPU in `PEAKS` what its data sheet says, of other devices what a product of
-    matrices reaches in `MEASURE_SECONDS`."""
+    matrices reaches in `MEASURE_SECONDS` (in fp32 on a CPU without bf16 products, where nothing is trained in bf16)."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         for words, peak in PEAKS.items():
@@ -233,7 +234,8 @@ def peak_flops(device: torch.device) -> float:
 
 
 def _measure(device: torch.device) -> float:
-    matrix = torch.randn(MEASURE_SIZE, MEASURE_SIZE, device=device).bfloat16()
+    dtype = device_and_dtype()[1] if device.type == "cpu" else torch.bfloat16
+    matrix = torch.randn(MEASURE_SIZE, MEASURE_SIZE, device=device, dtype=dtype)
     matrix @ matrix  # the first one sets up
     products, start, seconds = 0, time.perf_counter(), 0.0
     while seconds < MEASURE_SECONDS:

@@ -50,6 +50,9 @@ TINY = {
 }
 
 
+SHIPPED = sorted(path for path in (Path(__file__).parents[3] / "configs/ablations").glob("*.yaml"))
+
+
 def write(folder: Path, **changes) -> Path:
     file = folder / "tiny.yaml"
     file.write_text(yaml.safe_dump(TINY | changes, sort_keys=False))
@@ -67,6 +70,16 @@ def test_equal_runs_are_planned_once(tmp_path):
     assert limits == [4, 4, 8, 8] * 2
     more = plan(load_ablation(write(tmp_path), ["training.optimizer.lr=2e-3"]))
     assert not {cell.run.name for cell in cells} & {cell.run.name for cell in more}
+
+
+@pytest.mark.parametrize("path", [path for path in SHIPPED if path.stem != "world"], ids=lambda path: path.stem)
+def test_shipped_ablations_are_whole(path, tmp_path):
+    config = load_ablation(path)
+    runs = runs_in_order(plan(config))
+    assert len(config.seeds) >= 3
+    assert config.compare
+    for run in runs:
+        assert run.config(tmp_path / "runs", tmp_path / "sets").steps == run.steps
 
 
 @pytest.mark.parametrize(
@@ -99,7 +112,13 @@ def test_an_ablation_from_the_command_line_stopped_and_gone_on_with(tmp_path, ca
         tmp_path / "out",
     )
     command = [sys.executable, "-m", "icve.cli", "ablate", str(config), "-o", str(out), "--jobs", "1"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        # a suite that a shell runs in the background ignores it, and so would the command
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
     while not list(out.glob("runs/*/checkpoints/*")) and process.poll() is None:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
