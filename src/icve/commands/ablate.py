@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from icve.evaluation.ablation.results import summarise, table
     from icve.evaluation.ablation.runner import Folders, do_runs
     from icve.evaluation.ablation.sets import clips_to_make, make_sets
+    from icve.evaluation.judging import without_nan
     from icve.video.files import replacing, write_errors
 
     config = load_ablation(args.config, args.overrides)
@@ -72,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     vary = next(iter(config.vary), None)
     text = table(summary, vary)
     write_report(summary, folders, vary, args.output / f"{args.config.stem}.html")
-    for suffix, content in ((".json", json.dumps(summary, indent=1)), (".md", f"# {config.title}\n\n{text}\n")):
+    files = {".json": json.dumps(without_nan(summary), indent=1), ".md": f"# {config.title}\n\n{text}\n"}
+    for suffix, content in files.items():
         path = args.output / f"{args.config.stem}{suffix}"
         with write_errors(path), replacing(path) as partial:
             partial.write_text(content)

@@ -1,6 +1,10 @@
-"""Types of numbers that several commands take, for argparse."""
+"""What several commands take, for argparse: types of numbers, names of the world's operations."""
 
 import argparse
+
+# of the world, as icve.data.world names them, which would be slow to import for a parser
+OPERATIONS = ("add", "remove", "replace", "recolour", "background", "look", "camera", "double", "timed")
+FULL_ONLY = ("camera", "double", "timed")
 
 
 def positive(text: str) -> int:

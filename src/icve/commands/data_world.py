@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from icve.commands.arguments import positive, seed
-from icve.commands.evaluate import FULL_ONLY, OPERATIONS
+from icve.commands.arguments import FULL_ONLY, OPERATIONS, positive, seed
 from icve.errors import InputError
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from icve.commands.arguments import positive, seed
+from icve.commands.arguments import OPERATIONS, positive, seed
 
 EXAMPLES = """\
 BENCH is a benchmark's name, or one of
@@ -20,8 +20,6 @@ examples:
   icve evaluate openve-bench --data OpenVE-Bench --model mini --edits lucy=out/lucy -o out/openve
   icve evaluate compare out/world out/theirs -o out/both
 """
-OPERATIONS = ("add", "remove", "replace", "recolour", "background", "look", "camera", "double", "timed")
-FULL_ONLY = ("camera", "double", "timed")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -110,7 +110,7 @@ def _operations(summary: dict[str, Any], vary: str | None) -> str:
     names = list(summary["arms"][0]["operations"])
     rows = [
         [row["arm"], *([str(row["point"])] if vary else [])]
-        + [f"{v['mean']:.1%} [{v['low']:.1%}, {v['high']:.1%}]" for v in row["operations"].values()]
+        + [f"{v['mean']:.1%}, {span(v, '.1%')}" for v in row["operations"].values()]
         for row in summary["arms"]
     ]
     return _table(["arm", *([vary] if vary else []), *names], rows)
