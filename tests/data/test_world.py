@@ -93,6 +93,14 @@ def test_unseen_wordings_are_used_when_asked_for(operation):
         assert wordings(edit, UNSEEN), edit.instruction
 
 
+def test_the_plain_split_has_one_colour_behind_everything():
+    for i in range(24):
+        edit = sample_edit((9, i), split="plain")
+        assert edit.operation in CORE
+        assert {edit.source.background.kind, edit.target.background.kind} == {"plain"}
+        assert not edit.source.camera.moves
+
+
 @pytest.mark.parametrize("split", ["core", "full"])
 def test_masks_agree_with_what_is_drawn(split):
     for i in range(12):

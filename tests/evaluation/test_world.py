@@ -13,7 +13,7 @@ from icve.evaluation.world.judge import judge
 from tests.evaluation.selfcheck import degrade, differs, edits, wrong_targets
 
 
-@pytest.mark.parametrize("split", ["core", "full"])
+@pytest.mark.parametrize("split", ["core", "full", "plain"])
 def test_right_passes_and_unedited_does_not(split):
     degraded = 0
     samples = list(edits(split, 27, seed=11))

@@ -20,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--unpaired", action="store_true", help="source and target are two moments of a scene, as in stage 1"
     )
     parser.add_argument(
-        "--split", choices=("core", "full"), default="core", help="full: photographs and moving cameras"
+        "--split",
+        choices=("core", "full", "plain"),
+        default="core",
+        help="full: photographs and moving cameras too; plain: one-colour backgrounds only",
     )
     parser.add_argument(
         "--operation",
@@ -52,8 +55,8 @@ def _buckets(text: str) -> list[tuple[int, int, int]]:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the set or the footage; returns 0."""
-    if (args.split == "core" or args.footage) and (outside := [name for name in args.operation if name in FULL_ONLY]):
-        raise InputError(f"--operation {outside[0]} is not in the split core; add --split full (pairs only).")
+    if (args.split != "full" or args.footage) and (outside := [name for name in args.operation if name in FULL_ONLY]):
+        raise InputError(f"--operation {outside[0]} is only in the split full; add --split full (pairs only).")
     from tqdm import tqdm
 
     if args.footage:

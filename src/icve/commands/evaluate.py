@@ -81,9 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     world.add_argument(
         "--split",
         default="core",
-        choices=("core", "full"),
+        choices=("core", "full", "plain"),
         help="core (default): single edits, still camera; full: photographs, camera moves, two edits in one "
-        "sentence, edits in time too",
+        "sentence, edits in time too; plain: as core, on one-colour backgrounds",
     )
     world.add_argument(
         "--operation", action="append", default=[], choices=OPERATIONS, help="only this; may be repeated"

@@ -16,6 +16,7 @@ FPS = 8.0
 MOVING = ("camera", "timed")  # what a single frame cannot show
 LICENCES = {
     "core": "Apache-2.0",
+    "plain": "Apache-2.0",
     "full": "Apache-2.0; its photographs are public domain, CC0 and CC BY 2.0, see icve/data/world/photos/LICENSES.md",
 }
 
@@ -37,7 +38,7 @@ def export_world(
         folder: the set, made if missing.
         buckets: each pair's size is one of them.
         unpaired_clips: source and target are two moments of a scene.
-        split: "core" or "full", as in `icve.data.world.sample_edit`.
+        split: "core", "full" or "plain", as in `icve.data.world.sample_edit`.
         operations: drawn equally often; all of the split when empty.
         seed: of the whole set; pair i is a function of it and of i.
         progress: called with 1 for each pair.

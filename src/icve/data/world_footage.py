@@ -36,7 +36,7 @@ def export_footage(
 
     Args:
         folder: made if missing.
-        split: "core" or "full", as in `icve.data.world.sample_edit`.
+        split: "core", "full" or "plain", as in `icve.data.world.sample_edit`.
         operations: what happens in them, of CORE, drawn equally often; all when empty.
         seed: of all takes; take i is a function of it and of i.
         size: height and width in pixels.

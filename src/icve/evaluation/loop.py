@@ -45,7 +45,7 @@ def held_out_edit(
         operations: all of the split when empty.
         unseen: use wordings that training never sees.
     """
-    operations = operations or (CORE if split == "core" else FULL)
+    operations = operations or (FULL if split == "full" else CORE)
     operation = operations[index % len(operations)]
     return sample_edit((seed, index), split=split, operation=operation, held_out=True, unseen=unseen)
 

@@ -71,10 +71,10 @@ def sample_edit(
 
     Args:
         seed: whole numbers; the same numbers give the same edit.
-        split: "core" or "full"; `operation` one of CORE or FULL, random when None.
+        split: "core", "full" or "plain", as in `sample_scene`; `operation` one of CORE or FULL, random when None.
     """
     rng = generator(*seed)
-    operation = operation or pick(rng, CORE if split == "core" or rng.random() < 0.6 else FULL[len(CORE) :])
+    operation = operation or pick(rng, CORE if split != "full" or rng.random() < 0.6 else FULL[len(CORE) :])
     wish = Wish(split, held_out, unseen)
     while True:
         edit = OPERATIONS[operation](rng, wish)

@@ -58,8 +58,8 @@ def sample_scene(rng: Rng, *, split: str = "core", held_out: bool = False, count
     """A random scene.
 
     Args:
-        split: "core" (plain, gradient and patterned backgrounds, still camera) or "full" (photographs and camera
-            moves too).
+        split: "core" (plain, gradient and patterned backgrounds, still camera), "full" (photographs and camera moves
+            too) or "plain" (backgrounds of one colour only).
         held_out: the first thing is one of the HELD_OUT shape-colour pairs; otherwise none is.
         count: number of things, 1 to 3; random when None.
     """
@@ -222,6 +222,8 @@ def sample_background(rng: Rng, split: str = "core", avoid: Iterable[Thing] = ()
 def _background_kind(rng: Rng, split: str) -> str:
     if split == "full" and rng.random() < 0.3:
         return "photo"
+    if split == "plain":
+        return "plain"
     roll = rng.random()
     return "plain" if roll < 0.4 else "gradient" if roll < 0.65 else pick(rng, PATTERNS)
 

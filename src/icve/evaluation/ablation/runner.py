@@ -133,3 +133,6 @@ def _stand_apart() -> None:
     os.setpgrp()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():  # killed before this process could ask for the signal
+            os._exit(1)

@@ -25,7 +25,8 @@ class World:
 
     Attributes:
         count: cases.
-        split: "core" (single edits, still camera) or "full" (photographs, camera moves, two edits at once, in time).
+        split: "core" (single edits, still camera), "full" (photographs, camera moves, two edits at once, in time) or
+            "plain" (as core, on backgrounds of one colour).
         operations: only these; all of the split when empty.
         unseen: wordings that training never sees.
         clip: frames (2 or more), height and width of the clips.
@@ -50,9 +51,9 @@ class World:
     scorers = ("world", "psnr", "ssim")
 
     def __post_init__(self) -> None:
-        known = {"core": CORE, "full": FULL}.get(self.split)
+        known = {"core": CORE, "full": FULL, "plain": CORE}.get(self.split)
         if known is None:
-            raise InputError(f"The world has no split {self.split!r}: core or full.")
+            raise InputError(f"The world has no split {self.split!r}: core, full or plain.")
         if other := [name for name in self.operations if name not in known]:
             raise InputError(f"The split {self.split} has no operation {other[0]!r}; it has {', '.join(known)}.")
 
