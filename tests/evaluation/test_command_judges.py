@@ -45,5 +45,15 @@ def test_judges_score_compare_and_are_told_of(tmp_path, capsys):
     page = (output / "report.html").read_text()
     assert "Agreement of judges" in page
     assert "side by side" in page
+
+    for answers in (output / "judges").iterdir():
+        answers.unlink()
+    capsys.readouterr()
+    assert main([*judged, "-o", str(output)]) == 0  # the servers are gone: scores are kept, and the rest is told of
+    assert "The choices of good are missing" in capsys.readouterr().err
+    without = json.loads((output / "summary.json").read_text())
+    assert without["pairwise"] == []
+    assert without["editors"] == summary["editors"]
+
     assert main([*world, edits[0], "--metrics", "openve", "-o", str(output)]) == 2
     assert "openve needs a judge" in capsys.readouterr().err

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the set's folder")
     parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="a config; see configs/curation/")
-    parser.add_argument("--dry-run", action="store_true", help="list the sources and the stages, and do nothing")
+    parser.add_argument("--dry-run", action="store_true", help="list the sources and the stages, and write nothing")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from icve.evaluation.export import export_cases
 from icve.evaluation.judges import Judge, JudgeScorer, open_judges, read_judges
 from icve.evaluation.judges.controls import Controls, ask_controls, summarise
 from icve.evaluation.judges.judge import usage_of
-from icve.evaluation.judging import Judging, duel, judging, own_votes
+from icve.evaluation.judging import Duel, Judging, duel, judging, own_votes
 from icve.evaluation.report.page import write_report
 from icve.evaluation.results import Results, collect, read_results, write_results
 from icve.evaluation.run import Run
@@ -66,11 +66,24 @@ def _evaluate(benchmark: Benchmark, judges: Sequence[Judge], args: argparse.Name
     run.score(workers=args.workers or os.cpu_count() or 1, bar=_bar)
     results = collect(run, benchmark.name, benchmark.title, settings)
     results.notes += notes
-    duels = list(duel(judges, cases, run.editors)) if args.pairwise else []
+    duels = _duels(judges if args.pairwise else [], cases, run.editors, results.notes)
     asked = [scorer for scorer in scorers if isinstance(scorer, JudgeScorer)] if args.controls else []
     controls = _controls(asked, cases, results.notes)
     judged = judging(results, votes=own_votes(run.outcomes.values()), duels=duels, controls=controls)
     _finish(results, judged, output, {"usage": usage_of(judges)} if judges else {})
+
+
+def _duels(
+    judges: Sequence[Judge], cases: Sequence[Case], editors: Sequence[Edits], notes: list[str]
+) -> list[Duel]:
+    """What each judge chooses between every two editors; one that cannot be asked costs its own choices."""
+    found: list[Duel] = []
+    for judge in judges:
+        try:
+            found += duel([judge], cases, editors)
+        except InputError as error:
+            notes.append(f"The choices of {judge.name} are missing: {error}")
+    return found
 
 
 def _controls(scorers: Sequence[JudgeScorer], cases: Sequence[Case], notes: list[str]) -> list[Controls]:
