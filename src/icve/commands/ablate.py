@@ -70,9 +70,8 @@ def run(args: argparse.Namespace) -> int:
         if not do_runs(config, folders, jobs=jobs, cores=cores, progress=stepped):
             raise KeyboardInterrupt
     summary = summarise(config, cells, folders)
-    vary = next(iter(config.vary), None)
-    text = table(summary, vary)
-    write_report(summary, folders, vary, args.output / f"{args.config.stem}.html")
+    text = table(summary, next(iter(config.vary), None))
+    write_report(config, cells, summary, folders, args.output / f"{args.config.stem}.html")
     files = {".json": json.dumps(without_nan(summary), indent=1), ".md": f"# {config.title}\n\n{text}\n"}
     for suffix, content in files.items():
         path = args.output / f"{args.config.stem}{suffix}"

@@ -73,9 +73,7 @@ def _evaluate(benchmark: Benchmark, judges: Sequence[Judge], args: argparse.Name
     _finish(results, judged, output, {"usage": usage_of(judges)} if judges else {})
 
 
-def _duels(
-    judges: Sequence[Judge], cases: Sequence[Case], editors: Sequence[Edits], notes: list[str]
-) -> list[Duel]:
+def _duels(judges: Sequence[Judge], cases: Sequence[Case], editors: Sequence[Edits], notes: list[str]) -> list[Duel]:
     """What each judge chooses between every two editors; one that cannot be asked costs its own choices."""
     found: list[Duel] = []
     for judge in judges:

@@ -135,6 +135,7 @@ def test_an_ablation_from_the_command_line_stopped_and_gone_on_with(tmp_path, ca
     assert len(list(out.glob("runs/*"))) == 2
     page = (out / "tiny.html").read_text()
     assert page.count("<svg") >= 4  # success, preservation, the loss of both stages
+    assert page.count("<img") == 4  # source, true edit, both arms
     assert "http" not in page.replace("http-equiv", "")
     verdicts = {file: file.stat().st_mtime_ns for file in out.glob("judged/*.json")}
     assert len(verdicts) == 2

@@ -11,6 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from diffusers.utils import logging as diffusers_logging
@@ -20,6 +21,10 @@ from icve.errors import InputError
 from icve.evaluation.ablation.config import EvaluationSpec
 from icve.training.config import EditorConfig
 from icve.video.files import replacing
+
+SHOWN = 9
+"""How many of an editor's outputs are kept to look at."""
+PICTURES = ".png"
 
 
 def train_run(config: EditorConfig, threads: int, log: Path) -> bool:
@@ -42,7 +47,8 @@ def judge_run(model: Path, spec: EvaluationSpec, result: Path, threads: int, log
 
     Args:
         result: the file that appears when all are judged: {"success": [...], "preservation": [...], "operation":
-            [...]}, one value a sample, preservation in dB.
+            [...]}, one value a sample, preservation in dB. Beside it, with PICTURES for .json, the first SHOWN outputs
+            from left to right, of a clip its middle frame.
     """
     from icve.evaluation.editors import pipeline_editor
     from icve.evaluation.loop import evaluate_edits, held_out_edit
@@ -65,9 +71,17 @@ def judge_run(model: Path, spec: EvaluationSpec, result: Path, threads: int, log
         "preservation": [each.verdict.preservation_psnr for each in judged],
     }
     result.parent.mkdir(parents=True, exist_ok=True)
+    strip = np.hstack([_pixels(each.output[len(each.output) // 2]) for each in judged[:SHOWN]])
+    with replacing(result.with_suffix(PICTURES)) as partial:
+        partial.write_bytes(cv2.imencode(PICTURES, cv2.cvtColor(strip, cv2.COLOR_RGB2BGR))[1].tobytes())
     with replacing(result) as partial:
         partial.write_text(json.dumps(rows))
     return True
+
+
+def _pixels(frame: np.ndarray) -> np.ndarray:
+    """Any output (H, W, 3), uint8 or in [0, 1], as uint8."""
+    return frame if frame.dtype == np.uint8 else np.rint(frame.clip(0, 1) * 255).astype(np.uint8)
 
 
 def read_judged(result: Path) -> dict[str, np.ndarray]:

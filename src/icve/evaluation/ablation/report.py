@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 
 from icve.evaluation.ablation.charts import Point, curves
+from icve.evaluation.ablation.config import AblationConfig
+from icve.evaluation.ablation.gallery import gallery
+from icve.evaluation.ablation.plan import Cell
 from icve.evaluation.ablation.results import read_log, span
 from icve.evaluation.ablation.runner import Folders
 from icve.evaluation.report.charts import forest, key
@@ -20,17 +23,19 @@ FIGURES = {
 }
 
 
-def write_report(summary: dict[str, Any], folders: Folders, vary: str | None, output: Path) -> None:
+def write_report(
+    config: AblationConfig, cells: list[Cell], summary: dict[str, Any], folders: Folders, output: Path
+) -> None:
     """Writes the page.
 
     Args:
         summary: of `results.summarise`.
-        folders: where the runs' logs are.
-        vary: the name of the x axis, where there is one.
+        folders: where the runs' logs and the pictures are.
 
     Raises:
         InputError: the file cannot be written.
     """
+    vary = next(iter(config.vary), None)
     arms = list(dict.fromkeys(row["arm"] for row in summary["arms"]))
     draw = _curve if vary and _are_numbers(summary) else _dots
     charts = [
@@ -50,6 +55,7 @@ def write_report(summary: dict[str, Any], folders: Folders, vary: str | None, ou
         ),
         "compare": f'<h2>Differences</h2><div class="scroll">{compared}</div>' if summary["compare"] else "",
         "operations": _operations(summary, vary),
+        "gallery": gallery(config, cells, folders),
         "losses": _losses(summary, folders),
         "seeds": text(f"Seeds: {', '.join(map(str, summary['seeds']))}."),
     }
@@ -107,13 +113,17 @@ def _row(row: dict[str, Any], vary: str | None, *, signed: bool) -> list[str]:
 
 
 def _operations(summary: dict[str, Any], vary: str | None) -> str:
-    names = list(summary["arms"][0]["operations"])
-    rows = [
-        [row["arm"], *([str(row["point"])] if vary else [])]
-        + [f"{v['mean']:.1%}, {span(v, '.1%')}" for v in row["operations"].values()]
-        for row in summary["arms"]
-    ]
-    return _table(["arm", *([vary] if vary else []), *names], rows)
+    rows = []
+    for row in [*summary["arms"], *summary["compare"]]:
+        sign = "" if "arm" in row else "+"
+        name = row.get("arm") or f"{row['first']} minus {row['second']}"
+        for operation, value in row["operations"].items():
+            success, kept = value["success"], value["preservation"]
+            told = [f"{success['mean']:{sign}.1%}", span(success, f"{sign}.1%")]
+            told += [f"{kept['mean']:{sign}.2f} dB", span(kept, f"{sign}.2f")]
+            rows.append([name, *([str(row["point"])] if vary else []), operation, *told])
+    head = ["arm", *([vary] if vary else []), "operation", "success", "95%", "preservation", "95%"]
+    return _table(head, rows)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from icve.evaluation.ablation.config import AblationConfig
 from icve.evaluation.ablation.jobs import read_judged
 from icve.evaluation.ablation.plan import Cell, Run
 from icve.evaluation.ablation.runner import Folders
-from icve.evaluation.ablation.statistics import estimate, rate
+from icve.evaluation.ablation.statistics import Estimate, estimate, rate
 
 MEASURES = ("success", "preservation")
 
@@ -20,30 +21,37 @@ MEASURES = ("success", "preservation")
 def summarise(config: AblationConfig, cells: list[Cell], folders: Folders) -> dict[str, Any]:
     """The figures: {"arms": [{arm, point, success, preservation, operations, runs by seed, steps,
     steps_per_s, memory_gb}, …],
-    "compare": [{first, second, point, success, preservation}, …]}, each measure an `Estimate` as a dict."""
+    "compare": [{first, second, point, success, preservation, operations}, …]}, each measure an `Estimate` as a dict,
+    "operations" the same two of each operation."""
     judged = {(cell.arm, cell.point, cell.seed): read_judged(folders.judged(config, cell.run)) for cell in cells}
 
     def values(arm: str, point: Any, measure: str) -> np.ndarray:
         return np.stack([judged[arm, point, seed][measure] for seed in config.seeds])
 
+    names = next(iter(judged.values()))["operation"]
+
+    def measures(of_success: Callable[[np.ndarray], Estimate], success: np.ndarray, kept: np.ndarray) -> dict[str, Any]:
+        def both(chosen: Any) -> dict[str, Any]:
+            return {
+                "success": asdict(of_success(success[:, chosen])),
+                "preservation": asdict(estimate(kept[:, chosen])),
+            }
+
+        return both(slice(None)) | {"operations": {str(name): both(names == name) for name in np.unique(names)}}
+
     arms: list[dict[str, Any]] = []
     for arm in config.arms:
         for point in config.points:
             of_arm = [cell for cell in cells if (cell.arm, cell.point) == (arm, point)]
-            names = judged[arm, point, config.seeds[0]]["operation"]
             row: dict[str, Any] = {"arm": arm, "point": point}
-            row["success"] = asdict(rate(values(arm, point, "success")))
-            row["preservation"] = asdict(estimate(values(arm, point, "preservation")))
-            row["operations"] = {
-                str(name): asdict(rate(values(arm, point, "success")[:, names == name])) for name in np.unique(names)
-            }
+            row |= measures(rate, values(arm, point, "success"), values(arm, point, "preservation"))
             row["runs"] = [[run.name for run in _chain(cell.run)] for cell in of_arm]
             row["steps"] = sum(run.steps for run in _chain(of_arm[0].run))
             row |= _cost(folders, [cell.run for cell in of_arm])
             arms.append(row)
     compare = [
         {"first": first, "second": second, "point": point}
-        | {m: asdict(estimate(values(first, point, m) - values(second, point, m))) for m in MEASURES}
+        | measures(estimate, *(values(first, point, m) - values(second, point, m) for m in MEASURES))
         for first, second in config.compare
         for point in config.points
     ]
