@@ -21,13 +21,20 @@ class Point:
 
 
 def curves(
-    lines: Mapping[str, Sequence[Point]], x_name: str, y_name: str, *, log_x: bool, percent: bool = False
+    lines: Mapping[str, Sequence[Point]],
+    x_name: str,
+    y_name: str,
+    *,
+    log_x: bool,
+    percent: bool = False,
+    colours: Mapping[str, int] | None = None,
 ) -> str:
     """Lines by name, each point with its interval; "" where there is nothing to draw.
 
     Args:
         log_x: x on a logarithmic axis, labelled at the points themselves; all x must be positive.
         percent: y are fractions of 1, drawn from 0 to 100%.
+        colours: of each line its place in the key; the lines' own order when None.
     """
     points = [point for line in lines.values() for point in line if math.isfinite(point.y)]
     if not points:
@@ -60,7 +67,8 @@ def curves(
     for index, (name, line) in enumerate(lines.items()):
         kept = [point for point in line if math.isfinite(point.y)]
         path = "L".join(f"{x(p.x):.1f} {y(p.y):.1f}" for p in kept)
-        drawn = [f'<path class="line" d="M{path}"/>'] if len(kept) > 1 else []
+        drawn = [f"<title>{text(name)}</title>"]
+        drawn += [f'<path class="line" d="M{path}"/>'] if len(kept) > 1 else []
         for p in kept:
             told = f"{name} at {short(p.x)}: {p.y:.1%}" if percent else f"{name} at {short(p.x)}: {short(p.y)}"
             if math.isfinite(p.low):
@@ -69,6 +77,6 @@ def curves(
                 drawn.append(
                     f'<circle cx="{x(p.x):.1f}" cy="{y(p.y):.1f}" r="3.5"><title>{text(told)}</title></circle>'
                 )
-        parts.append(f'<g class="mark m{index % MARKS}">{"".join(drawn)}</g>')
+        parts.append(f'<g class="mark m{(colours[name] if colours else index) % MARKS}">{"".join(drawn)}</g>')
     label = f"{text(y_name)} against {text(x_name)}"
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'

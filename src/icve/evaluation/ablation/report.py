@@ -138,8 +138,11 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 def _losses(summary: dict[str, Any], folders: Folders) -> str:
     """The training loss of every stage of every arm, the mean of its seeds' runs."""
     stages: dict[str, dict[str, list[Point]]] = {}
+    arms = list(dict.fromkeys(row["arm"] for row in summary["arms"]))
+    colours: dict[str, int] = {}
     for row in summary["arms"]:
         name = row["arm"] if row["point"] is None else f"{row['arm']}, {row['point']}"
+        colours[name] = arms.index(row["arm"])
         for runs in zip(*row["runs"], strict=True):
             stage = runs[0].rpartition("-")[0]
             logs = [read_log(folders.runs / run) for run in dict.fromkeys(runs)]
@@ -148,7 +151,10 @@ def _losses(summary: dict[str, Any], folders: Folders) -> str:
                 losses = np.mean([[line["loss"] for line in log[:length]] for log in logs], axis=0)
                 points = [Point(line["step"], loss) for line, loss in zip(logs[0], losses.tolist(), strict=False)]
                 stages.setdefault(stage, {})[name] = points
+
+    def draw(lines: dict[str, list[Point]]) -> str:
+        return curves(lines, "step", "loss", log_x=False, colours=colours)
+
     return "".join(
-        f"<figure><figcaption>{text(stage)}</figcaption>{curves(lines, 'step', 'loss', log_x=False)}</figure>"
-        for stage, lines in stages.items()
+        f"<figure><figcaption>{text(stage)}</figcaption>{draw(lines)}</figure>" for stage, lines in stages.items()
     )
