@@ -55,6 +55,15 @@ def text(value: Any, longest: int = LONGEST_TEXT) -> str:
     return escape("".join(seen))
 
 
+def data_uri(kind: str, data: bytes) -> str:
+    """Media as part of the page.
+
+    Args:
+        kind: such as "image/png".
+    """
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def short(value: float) -> str:
     """A number for people: four digits, no noise."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

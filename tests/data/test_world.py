@@ -10,6 +10,7 @@ from icve.data.world import (
     FULL,
     HELD_OUT,
     PLACES,
+    SPLITS,
     Edit,
     Scene,
     masks,
@@ -96,7 +97,7 @@ def test_unseen_wordings_are_used_when_asked_for(operation):
 def test_the_plain_split_has_one_colour_behind_everything():
     for i in range(24):
         edit = sample_edit((9, i), split="plain")
-        assert edit.operation in CORE
+        assert edit.operation in SPLITS["plain"]
         assert {edit.source.background.kind, edit.target.background.kind} == {"plain"}
         assert not edit.source.camera.moves
 

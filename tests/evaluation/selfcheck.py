@@ -14,7 +14,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from icve.data.world import COLOURS, CORE, FULL, LOOKS, SHAPES, Edit, Scene, render, sample_edit
+from icve.data.world import COLOURS, LOOKS, SHAPES, SPLITS, Edit, Scene, render, sample_edit
 from icve.data.world.sampling import generator, sample_background, touch
 from icve.evaluation.world.judge import Verdict, judge
 from tests.evaluation.bar import print_bar
@@ -30,7 +30,7 @@ def degrade(video: np.ndarray, seed: int) -> np.ndarray:
 
 def edits(split: str, count: int, seed: int = 0) -> Iterator[tuple[int, Edit]]:
     """Samples of all operations in turn, every second one with a held-out combination."""
-    operations = CORE if split == "core" else FULL
+    operations = SPLITS[split]
     for i in range(count):
         yield (
             i,
@@ -114,7 +114,7 @@ def differs(clip: np.ndarray, target: np.ndarray) -> bool:
 def main() -> None:
     """Print failures and totals."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--split", default="core", choices=("core", "full"))
+    parser.add_argument("--split", default="core", choices=SPLITS)
     parser.add_argument("--edits", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bar", action="store_true", help="only the world benchmark's bar")

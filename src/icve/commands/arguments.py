@@ -1,10 +1,11 @@
-"""What several commands take, for argparse: types of numbers, names of the world's operations."""
+"""What several commands take, for argparse: types of numbers, names of the world's operations and splits."""
 
 import argparse
 
 # of the world, as icve.data.world names them, which would be slow to import for a parser
 OPERATIONS = ("add", "remove", "replace", "recolour", "background", "look", "camera", "double", "timed")
 FULL_ONLY = ("camera", "double", "timed")
+SPLITS = ("core", "full", "plain")
 
 
 def positive(text: str) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from icve.commands.arguments import FULL_ONLY, OPERATIONS, positive, seed
+from icve.commands.arguments import FULL_ONLY, OPERATIONS, SPLITS, positive, seed
 from icve.errors import InputError
 
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--split",
-        choices=("core", "full", "plain"),
+        choices=SPLITS,
         default="core",
         help="full: photographs and moving cameras too; plain: one-colour backgrounds only",
     )

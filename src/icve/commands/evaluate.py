@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from icve.commands.arguments import OPERATIONS, positive, seed
+from icve.commands.arguments import OPERATIONS, SPLITS, positive, seed
 
 EXAMPLES = """\
 BENCH is a benchmark's name, or one of
@@ -81,9 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     world.add_argument(
         "--split",
         default="core",
-        choices=("core", "full", "plain"),
+        choices=SPLITS,
         help="core (default): single edits, still camera; full: photographs, camera moves, two edits in one "
-        "sentence, edits in time too; plain: as core, on one-colour backgrounds",
+        "sentence, edits in time too; plain: as core but looks, on one-colour backgrounds",
     )
     world.add_argument(
         "--operation", action="append", default=[], choices=OPERATIONS, help="only this; may be repeated"

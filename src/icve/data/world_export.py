@@ -7,7 +7,7 @@ from typing import Any
 from icve.data.buckets import Bucket
 from icve.data.shard_layout import check_bucket
 from icve.data.shard_writing import ShardWriter
-from icve.data.world import CORE, FULL, Scene, generator, render, sample_edit, unpaired
+from icve.data.world import SPLITS, Scene, generator, render, sample_edit, unpaired
 from icve.data.world.language import caption
 from icve.data.world.sampling import pick
 from icve.errors import InputError
@@ -64,7 +64,7 @@ def export_world(
 
 
 def _shown(bucket: Bucket, split: str, operations: Sequence[str]) -> list[str]:
-    chosen = operations or (FULL if split == "full" else CORE)
+    chosen = operations or SPLITS[split]
     return [each for each in dict.fromkeys(chosen) if bucket.frames > 1 or each not in MOVING]
 
 

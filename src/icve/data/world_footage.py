@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from icve.data.shard_media import encode_clip
-from icve.data.world import CORE, generator, render, sample_edit, unpaired
+from icve.data.world import CORE, SPLITS, generator, render, sample_edit, unpaired
 from icve.data.world.language import caption
 from icve.data.world.sampling import pick
 from icve.video.files import replacing, write_errors
@@ -37,7 +37,7 @@ def export_footage(
     Args:
         folder: made if missing.
         split: "core", "full" or "plain", as in `icve.data.world.sample_edit`.
-        operations: what happens in them, of CORE, drawn equally often; all when empty.
+        operations: what happens in them, of CORE, drawn equally often; all that the split has when empty.
         seed: of all takes; take i is a function of it and of i.
         size: height and width in pixels.
         progress: called with 1 for each take.
@@ -50,7 +50,9 @@ def export_footage(
     for number in range(count):
         path = folder / f"{number:06d}.mp4"
         if not path.exists():
-            frames, sidecar = make_take((seed, number), split, operations or CORE, size)
+            frames, sidecar = make_take(
+                (seed, number), split, operations or [name for name in CORE if name in SPLITS[split]], size
+            )
             with write_errors(path):
                 path.with_suffix(".json").write_text(json.dumps(sidecar, indent=1) + "\n")
                 with replacing(path) as partial:

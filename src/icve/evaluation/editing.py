@@ -14,6 +14,7 @@ from icve.evaluation.cases import Case
 from icve.evaluation.content import digest, model_content
 from icve.evaluation.editors import pipeline_editor, preserving
 from icve.evaluation.edits import Edits
+from icve.evaluation.loop import as_pixels
 from icve.evaluation.run import Bar, no_bar
 from icve.pipelines.edit import InContextVideoEditPipeline
 from icve.pipelines.editor import check_instruction, edit_file
@@ -156,7 +157,7 @@ class ModelEditor:
         outputs = edit(sources, [case.instruction for case, _, _ in jobs], [seed for _, seed, _ in jobs])
         for (case, _, _), frames, source, output in zip(jobs, read, sources, outputs, strict=True):
             kept = preserving(pipe)(source, output) if self.preserve else output
-            pixels = kept if kept.dtype == np.uint8 else np.rint(255 * kept.clip(0, 1)).astype(np.uint8)
+            pixels = as_pixels(kept)
             path = folder / f"{case.id}.mp4"
             with VideoWriter(path, probe(case.source), lossless=True, overwrite=True) as writer:
                 for frame, image in zip(frames, pixels, strict=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from icve.data.world import CORE, FULL, Edit, render, sample_edit
+from icve.data.world import SPLITS, Edit, render, sample_edit
 from icve.evaluation.statistics.wilson import wilson
 from icve.evaluation.world.judge import Verdict, judge
 
@@ -45,7 +45,7 @@ def held_out_edit(
         operations: all of the split when empty.
         unseen: use wordings that training never sees.
     """
-    operations = operations or (FULL if split == "full" else CORE)
+    operations = operations or SPLITS[split]
     operation = operations[index % len(operations)]
     return sample_edit((seed, index), split=split, operation=operation, held_out=True, unseen=unseen)
 
@@ -73,6 +73,11 @@ def evaluate_edits(
         outputs = editor(sources, [edit.instruction for edit, _ in chosen], [seed for _, seed in chosen])
         for (edit, _), source, output in zip(chosen, sources, outputs, strict=True):
             yield Judged(edit, source, output, judge(edit, source, output))
+
+
+def as_pixels(output: Array) -> Array:
+    """What an `Editor` made, uint8 or float in [0, 1], as uint8."""
+    return output if output.dtype == np.uint8 else np.rint(255 * output.clip(0, 1)).astype(np.uint8)
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

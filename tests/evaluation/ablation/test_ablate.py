@@ -90,6 +90,7 @@ def test_shipped_ablations_are_whole(path, tmp_path):
         ({"compare": [["once", "thrice"]]}, "'thrice', which is no arm"),
         ({"vary": {"a": [1], "b": [2]}}, "one name"),
         ({"seeds": [1, 1]}, "twice"),
+        ({"evaluation": {"split": "core2"}}, "split"),
         ({"sedes": [1]}, "did you mean seeds"),
     ],
 )

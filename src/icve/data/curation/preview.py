@@ -4,7 +4,6 @@ The file asks for nothing else, and nothing that a set says is trusted: every te
 the page's own policy lets no script run but its own and no request leave.
 """
 
-import base64
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from icve.data.samples import BadSampleError
 from icve.data.shard_index import SetFiles
 from icve.data.shard_layout import PAIRS
 from icve.data.shard_media import MAX_RATE
-from icve.page import short, text, write_page
+from icve.page import data_uri, short, text, write_page
 
 YIELD_FILE = "curation/yield.json"
 # Columns that have a place of their own in a pair's card; the others are listed as scores.
@@ -94,7 +93,7 @@ class _Clips:
         stored = clip.members.read(self.files, clip.row, f"The clip {clip_id}", limit)
         data, height, width = small_clip(stored, clip.bucket, clip.fps, self.side)
         kind = "image/png" if clip.bucket.frames == 1 else "video/mp4"
-        uri = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+        uri = data_uri(kind, data)
         if len(uri) > self.left:
             self.left = 0
             raise BadSampleError("The page would become too large.")

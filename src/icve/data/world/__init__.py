@@ -1,6 +1,6 @@
 """The procedural world: scenes with known ground truth, edits of them, and the words for both."""
 
-from icve.data.world.edits import CORE, FULL, Edit, sample_edit, unpaired
+from icve.data.world.edits import CORE, FULL, SPLITS, Edit, sample_edit, unpaired
 from icve.data.world.render import masks, render
 from icve.data.world.sampling import HELD_OUT, PLACES, generator, sample_scene
 from icve.data.world.scene import COLOURS, LOOKS, SHAPES, Background, Camera, Scene, Thing
@@ -13,6 +13,7 @@ __all__ = [
     "LOOKS",
     "PLACES",
     "SHAPES",
+    "SPLITS",
     "Background",
     "Camera",
     "Edit",

@@ -24,6 +24,9 @@ from icve.data.world.scene import LOOKS, Background, Camera, Scene, Thing, dista
 Rng = np.random.Generator
 CORE = ("add", "remove", "replace", "recolour", "background", "look")
 FULL = (*CORE, "camera", "double", "timed")
+PLAIN = tuple(name for name in CORE if name != "look")  # which on one colour can hide a thing: green on brown, in grey
+SPLITS = {"core": CORE, "full": FULL, "plain": PLAIN}
+"""The operations of each split; `sample_scene` says what its scenes are."""
 LOOK_EFFECT = 6.0  # least RMS change (of 255) for a look to be one: a grey scene in black and white is no edit
 LOOK_CONTRAST = 40.0  # least RGB distance between a new thing and its background once both have the look
 
@@ -71,10 +74,14 @@ def sample_edit(
 
     Args:
         seed: whole numbers; the same numbers give the same edit.
-        split: "core", "full" or "plain", as in `sample_scene`; `operation` one of CORE or FULL, random when None.
+        split: "core", "full" or "plain", as in `sample_scene`; `operation` one of SPLITS[split], random when None.
     """
     rng = generator(*seed)
-    operation = operation or pick(rng, CORE if split != "full" or rng.random() < 0.6 else FULL[len(CORE) :])
+    if operation is None:
+        choices = SPLITS[split]
+        if split == "full":
+            choices = CORE if rng.random() < 0.6 else FULL[len(CORE) :]
+        operation = pick(rng, choices)
     wish = Wish(split, held_out, unseen)
     while True:
         edit = OPERATIONS[operation](rng, wish)

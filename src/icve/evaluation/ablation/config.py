@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from icve.config_file import apply_override, read_values, validate
 from icve.data.buckets import Bucket
 from icve.training.config import Strict, parse_bucket
+
+Split = Literal["core", "full", "plain"]
 
 
 class SetSpec(Strict):
@@ -20,7 +22,7 @@ class SetSpec(Strict):
     unpaired: bool = False
     seed: int = Field(default=0, ge=0)
     size: Annotated[Bucket, BeforeValidator(parse_bucket)] = Bucket(1, 64, 64)
-    split: str = "core"
+    split: Split = "core"
     operations: list[str] = Field(default=[], description="drawn equally often; empty: all of the split")
 
     @model_validator(mode="after")
@@ -37,7 +39,7 @@ class EvaluationSpec(Strict):
 
     samples: int = Field(default=300, gt=0)
     seed: int = Field(default=0, ge=0)
-    split: str = "core"
+    split: Split = "core"
     operations: list[str] = Field(default=[], description="in turn; empty: all of the split")
     batch: int = Field(default=25, gt=0)
 

@@ -1,6 +1,5 @@
 """What the editors of an ablation make of the same few samples, to look at beside the figures."""
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from icve.evaluation.ablation.jobs import PICTURES, SHOWN, read_judged
 from icve.evaluation.ablation.plan import Cell
 from icve.evaluation.ablation.runner import Folders
 from icve.evaluation.loop import held_out_edit
-from icve.page import text
+from icve.page import data_uri, text
 
 ROWS = ("source", "true edit")
 
@@ -56,4 +55,4 @@ def _read(path: Path) -> np.ndarray | None:
 
 def _picture(strip: np.ndarray, name: str) -> str:
     png = cv2.imencode(".png", cv2.cvtColor(strip, cv2.COLOR_RGB2BGR))[1].tobytes()
-    return f'<img alt="{text(name)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+    return f'<img alt="{text(name)}" src="{data_uri("image/png", png)}">'

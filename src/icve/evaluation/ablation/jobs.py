@@ -51,7 +51,7 @@ def judge_run(model: Path, spec: EvaluationSpec, result: Path, threads: int, log
             from left to right, of a clip its middle frame.
     """
     from icve.evaluation.editors import pipeline_editor
-    from icve.evaluation.loop import evaluate_edits, held_out_edit
+    from icve.evaluation.loop import as_pixels, evaluate_edits, held_out_edit
     from icve.pipelines.edit import InContextVideoEditPipeline
     from icve.pipelines.models import device_and_dtype
 
@@ -71,17 +71,12 @@ def judge_run(model: Path, spec: EvaluationSpec, result: Path, threads: int, log
         "preservation": [each.verdict.preservation_psnr for each in judged],
     }
     result.parent.mkdir(parents=True, exist_ok=True)
-    strip = np.hstack([_pixels(each.output[len(each.output) // 2]) for each in judged[:SHOWN]])
+    strip = np.hstack([as_pixels(each.output[len(each.output) // 2]) for each in judged[:SHOWN]])
     with replacing(result.with_suffix(PICTURES)) as partial:
         partial.write_bytes(cv2.imencode(PICTURES, cv2.cvtColor(strip, cv2.COLOR_RGB2BGR))[1].tobytes())
     with replacing(result) as partial:
         partial.write_text(json.dumps(rows))
     return True
-
-
-def _pixels(frame: np.ndarray) -> np.ndarray:
-    """Any output (H, W, 3), uint8 or in [0, 1], as uint8."""
-    return frame if frame.dtype == np.uint8 else np.rint(frame.clip(0, 1) * 255).astype(np.uint8)
 
 
 def read_judged(result: Path) -> dict[str, np.ndarray]:

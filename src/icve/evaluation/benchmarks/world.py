@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from icve.data.shard_media import encode_clip
-from icve.data.world import CORE, FULL, Edit, render
+from icve.data.world import SPLITS, Edit, render
 from icve.data.world.scene import Scene
 from icve.errors import InputError
 from icve.evaluation.cases import Case
@@ -26,7 +26,7 @@ class World:
     Attributes:
         count: cases.
         split: "core" (single edits, still camera), "full" (photographs, camera moves, two edits at once, in time) or
-            "plain" (as core, on backgrounds of one colour).
+            "plain" (as core but looks, on backgrounds of one colour).
         operations: only these; all of the split when empty.
         unseen: wordings that training never sees.
         clip: frames (2 or more), height and width of the clips.
@@ -51,9 +51,9 @@ class World:
     scorers = ("world", "psnr", "ssim")
 
     def __post_init__(self) -> None:
-        known = {"core": CORE, "full": FULL, "plain": CORE}.get(self.split)
+        known = SPLITS.get(self.split)
         if known is None:
-            raise InputError(f"The world has no split {self.split!r}: core, full or plain.")
+            raise InputError(f"The world has no split {self.split!r}: it has {', '.join(SPLITS)}.")
         if other := [name for name in self.operations if name not in known]:
             raise InputError(f"The split {self.split} has no operation {other[0]!r}; it has {', '.join(known)}.")
 

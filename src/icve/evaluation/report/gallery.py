@@ -1,6 +1,5 @@
 """The cases that a report shows: some of every category, each with its clips and its figures."""
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -10,7 +9,7 @@ from icve.evaluation.report.media import Part, Stack, stack_clips
 from icve.evaluation.report.numbers import number
 from icve.evaluation.results import Results, Shown
 from icve.evaluation.scorers import Figure
-from icve.page import text
+from icve.page import data_uri, text
 
 
 @dataclass
@@ -36,7 +35,7 @@ class Gallery:
         articles = []
         for case in self.chosen():
             stack = self._stack(case) if left > 0 else None
-            uri = "" if stack is None else f"data:video/mp4;base64,{base64.b64encode(stack.data).decode()}"
+            uri = "" if stack is None else data_uri("video/mp4", stack.data)
             left -= len(uri)
             if left < 0:
                 stack, left = None, 0
