@@ -49,8 +49,8 @@ class RunFolder:
         return self.path / "model"
 
     def _check(self, old: dict[str, Any]) -> None:
-        before, now = flat(old), flat(self.config)
-        different = sorted(key for key in before | now if before.get(key) != now.get(key) and not _free(key))
+        before, now = what_counts(old), what_counts(self.config)
+        different = sorted(key for key in before | now if before.get(key) != now.get(key))
         if different:
             shown = "; ".join(f"{key}: {before.get(key)!r} there, {now.get(key)!r} here" for key in different[:3])
             more = f" and {len(different) - 3} more" if len(different) > 3 else ""
@@ -127,8 +127,13 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
     return result
 
 
-def _free(key: str) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in FREE)
+def what_counts(config: dict[str, Any]) -> dict[str, Any]:
+    """What a run's result depends on, flat: the config without `FREE`."""
+    return {
+        key: value
+        for key, value in flat(config).items()
+        if not any(key == free or key.startswith(f"{free}.") for free in FREE)
+    }
 
 
 def _write(file: Path, text: str) -> None:

@@ -70,6 +70,8 @@ def test_equal_runs_are_planned_once(tmp_path):
     assert limits == [4, 4, 8, 8] * 2
     more = plan(load_ablation(write(tmp_path), ["training.optimizer.lr=2e-3"]))
     assert not {cell.run.name for cell in cells} & {cell.run.name for cell in more}
+    faster = plan(load_ablation(write(tmp_path), ["training.parallel.compile=true", "training.checkpoint.every=7"]))
+    assert [cell.run.name for cell in cells] == [cell.run.name for cell in faster]  # how a run is done is no part of it
 
 
 @pytest.mark.parametrize("path", [path for path in SHIPPED if path.stem != "world"], ids=lambda path: path.stem)

@@ -9,7 +9,7 @@ import numpy as np
 from icve.data.world import render
 from icve.evaluation.ablation.config import AblationConfig
 from icve.evaluation.ablation.jobs import PICTURES, SHOWN, read_judged
-from icve.evaluation.ablation.plan import Cell
+from icve.evaluation.ablation.plan import Cell, label
 from icve.evaluation.ablation.runner import Folders
 from icve.evaluation.loop import held_out_edit
 from icve.page import data_uri, text
@@ -26,7 +26,7 @@ def gallery(config: AblationConfig, cells: Sequence[Cell], folders: Folders) -> 
         if cell.seed != config.seeds[0] or (strip := _read(judged.with_suffix(PICTURES))) is None:
             continue
         right = np.flatnonzero(read_judged(judged)["success"][:SHOWN]) + 1
-        name = cell.arm if cell.point is None else f"{cell.arm}, {cell.point}"
+        name = label(cell.arm, cell.point)
         rows.append((f"{name}: {', '.join(map(str, right)) or 'none'} right", strip))
     if not rows:
         return ""

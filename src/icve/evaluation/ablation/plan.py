@@ -11,6 +11,7 @@ from icve.config_file import place_value, validate
 from icve.errors import InputError
 from icve.evaluation.ablation.config import AblationConfig, Link
 from icve.training.config import EditorConfig
+from icve.training.run_folder import what_counts
 
 SETS = "{sets}"
 
@@ -20,7 +21,8 @@ class Run:
     """One stage of a chain.
 
     Attributes:
-        name: "<stage>-<hash>": the hash is of everything that the result depends on, so equal runs are one.
+        name: "<stage>-<hash>": the hash is of everything that the result depends on, so equal runs are one, whether
+            compiled or not.
         values: of its training config, but for output and start; "{sets}" still stands in paths.
         parent: the run that it starts from.
     """
@@ -54,6 +56,11 @@ class Cell:
     point: Any
     seed: int
     run: Run
+
+
+def label(arm: str, point: Any) -> str:
+    """An arm's name in pictures and curves, with its place on the x axis where there is one."""
+    return arm if point is None else f"{arm}, {point}"
 
 
 def plan(config: AblationConfig) -> list[Cell]:
@@ -106,7 +113,7 @@ def _chain(config: AblationConfig, links: list[Link], point: Any, seed: int) -> 
 
 
 def _digest(config: AblationConfig, values: dict[str, Any], parent: Run | None) -> str:
-    text = json.dumps(values, sort_keys=True)
+    text = json.dumps(what_counts(values), sort_keys=True)
     sets = {
         name: spec.model_dump(mode="json", exclude_defaults=True)
         for name, spec in config.sets.items()

@@ -9,7 +9,7 @@ import numpy as np
 from icve.evaluation.ablation.charts import Point, curves
 from icve.evaluation.ablation.config import AblationConfig
 from icve.evaluation.ablation.gallery import gallery
-from icve.evaluation.ablation.plan import Cell
+from icve.evaluation.ablation.plan import Cell, label
 from icve.evaluation.ablation.results import read_log, span
 from icve.evaluation.ablation.runner import Folders
 from icve.evaluation.report.charts import forest, key
@@ -141,7 +141,7 @@ def _losses(summary: dict[str, Any], folders: Folders) -> str:
     arms = list(dict.fromkeys(row["arm"] for row in summary["arms"]))
     colours: dict[str, int] = {}
     for row in summary["arms"]:
-        name = row["arm"] if row["point"] is None else f"{row['arm']}, {row['point']}"
+        name = label(row["arm"], row["point"])
         colours[name] = arms.index(row["arm"])
         for runs in zip(*row["runs"], strict=True):
             stage = runs[0].rpartition("-")[0]
