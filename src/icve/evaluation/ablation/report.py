@@ -99,16 +99,9 @@ def _head(*, signed: bool) -> list[str]:
 
 def _row(row: dict[str, Any], vary: str | None, *, signed: bool) -> list[str]:
     sign = "+" if signed else ""
-    success, kept = row["success"], row["preservation"]
     cells = [f"{row['first']} minus {row['second']}" if signed else row["arm"]]
     cells += [str(row["point"])] if vary else []
-    cells += [
-        f"{success['mean']:{sign}.1%}",
-        span(success, f"{sign}.1%"),
-        f"{kept['mean']:{sign}.2f} dB",
-        span(kept, f"{sign}.2f"),
-        ", ".join(f"{each:{sign}.1%}" for each in success["by_seed"]),
-    ]
+    cells += [*_figures(row, sign), ", ".join(f"{each:{sign}.1%}" for each in row["success"]["by_seed"])]
     return cells if signed else [*cells, str(row["steps"]), f"{row['steps_per_s']:.2f}", f"{row['memory_gb']:.2f}"]
 
 
@@ -118,12 +111,20 @@ def _operations(summary: dict[str, Any], vary: str | None) -> str:
         sign = "" if "arm" in row else "+"
         name = row.get("arm") or f"{row['first']} minus {row['second']}"
         for operation, value in row["operations"].items():
-            success, kept = value["success"], value["preservation"]
-            told = [f"{success['mean']:{sign}.1%}", span(success, f"{sign}.1%")]
-            told += [f"{kept['mean']:{sign}.2f} dB", span(kept, f"{sign}.2f")]
-            rows.append([name, *([str(row["point"])] if vary else []), operation, *told])
+            rows.append([name, *([str(row["point"])] if vary else []), operation, *_figures(value, sign)])
     head = ["arm", *([vary] if vary else []), "operation", "success", "95%", "preservation", "95%"]
     return _table(head, rows)
+
+
+def _figures(value: dict[str, Any], sign: str) -> list[str]:
+    """Success and preservation, each with its interval."""
+    success, kept = value["success"], value["preservation"]
+    return [
+        f"{success['mean']:{sign}.1%}",
+        span(success, f"{sign}.1%"),
+        f"{kept['mean']:{sign}.2f} dB",
+        span(kept, f"{sign}.2f"),
+    ]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
