@@ -34,6 +34,10 @@ from icve.models import InContextHunyuanVideoTransformer3DModel
 Checkpointing = Literal["none", "full", "selective"]
 Precision = Literal["bf16", "fp32"]
 
+# A block is compiled anew for each bucket, the source's and the target's pass, the last block and with or without
+# gradients; torch's own limit of 8 ends a run with two buckets.
+RECOMPILE_LIMIT = 64
+
 
 class Sizes(Protocol):
     """What `Layout.create` reads of a config; `shard` -1 means all ranks that are left."""
@@ -160,6 +164,7 @@ def apply(
         if checkpointing != "none" and isinstance(module, ModelMixin):
             _checkpoint(module, checkpointing)
         if compile and isinstance(module, ModelMixin) and module._repeated_blocks:
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
             module.compile_repeated_blocks(fullgraph=True)
         if layout.ulysses_group is not None and isinstance(module, InContextHunyuanVideoTransformer3DModel):
             module.set_context_parallel(layout.ulysses_group)

@@ -59,6 +59,16 @@ def write(folder: Path, **changes) -> Path:
     return file
 
 
+def start(command: list[str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "icve.cli", *command],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        # a suite that a shell runs in the background ignores it, and so would the command
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
+
+
 def test_equal_runs_are_planned_once(tmp_path):
     cells = plan(load_ablation(write(tmp_path)))
     runs = runs_in_order(cells)
@@ -114,21 +124,15 @@ def test_an_ablation_from_the_command_line_stopped_and_gone_on_with(tmp_path, ca
         ),
         tmp_path / "out",
     )
-    command = [sys.executable, "-m", "icve.cli", "ablate", str(config), "-o", str(out), "--jobs", "1"]
-    process = subprocess.Popen(
-        command,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        # a suite that a shell runs in the background ignores it, and so would the command
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
-    )
+    command = ["ablate", str(config), "-o", str(out), "--jobs", "1"]
+    process = start(command)
     while not list(out.glob("runs/*/checkpoints/*")) and process.poll() is None:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
     assert process.wait(120) == 130
     assert not (out / "tiny.json").exists()
 
-    assert cli.main(command[3:]) == 0
+    assert cli.main(command) == 0
     table = capsys.readouterr().out
     assert "once minus none" in table
     written = (out / "tiny.json").read_text()
@@ -143,6 +147,37 @@ def test_an_ablation_from_the_command_line_stopped_and_gone_on_with(tmp_path, ca
     verdicts = {file: file.stat().st_mtime_ns for file in out.glob("judged/*.json")}
     assert len(verdicts) == 2
 
-    assert cli.main(command[3:]) == 0
+    assert cli.main(command) == 0
     assert capsys.readouterr().out == table
     assert verdicts == {file: file.stat().st_mtime_ns for file in out.glob("judged/*.json")}
+
+
+def test_a_run_that_fails_lets_the_others_save(tmp_path, capsys):
+    fails = {"steps": 1000, "max_skipped": 60, "precision": "fp32", "optimizer.lr": 1e30, "optimizer.warmup": 0}
+    long = {"steps": 10**6, "checkpoint.every": 10**6}
+    arms = {"fails": [{"base": fails}], "long": [{"base": long}]}
+    config, out = write(tmp_path, seeds=[0], vary={}, arms=arms, compare=[]), tmp_path / "out"
+    assert cli.main(["ablate", str(config), "-o", str(out), "--jobs", "2"]) == cli.EXIT_REFUSED
+    assert "not finite in 60 steps in a row" in capsys.readouterr().err
+    assert len(list(out.glob("runs/*/checkpoints/step-*"))) == 1  # of the long one, made when it was stopped
+
+
+def test_an_editor_is_not_judged_to_the_end_when_stopped(tmp_path):
+    config, out = (
+        write(
+            tmp_path,
+            seeds=[0],
+            vary={},
+            arms={"none": ["base"], "once": ["base", {"pairs": {"steps": 2}}]},
+            compare=[],
+            evaluation={"samples": 20_000, "operations": ["recolour"]},
+        ),
+        tmp_path / "out",
+    )
+    process = start(["ablate", str(config), "-o", str(out), "--jobs", "1"])
+    while not list(out.glob("runs/*/model/training.json")) and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(3)  # it is judged next
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130
+    assert not list(out.glob("judged/*"))

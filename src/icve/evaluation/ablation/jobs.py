@@ -1,12 +1,13 @@
 """What the processes of an ablation do: train one run, judge one editor."""
 
+import functools
 import json
 import multiprocessing
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,41 @@ SHOWN = 9
 PICTURES = ".png"
 
 
+STOP = signal.SIGUSR1
+"""Asks a process of an ablation to save and to end its job. Not SIGTERM: an idle process would die of it, a pool that
+misses one sends SIGTERM to all others, and a trainer takes its second for "at once"."""
+
+
+def _stoppable(job: Callable[..., bool]) -> Callable[..., bool]:
+    """`job`, which returns False when it was stopped."""
+
+    @functools.wraps(job)
+    def stoppable(*args: Any) -> bool:
+        signal.signal(STOP, _stop)
+        try:
+            return job(*args)
+        except KeyboardInterrupt:
+            return False
+        finally:
+            signal.signal(STOP, signal.SIG_IGN)
+
+    return stoppable
+
+
+def _stop(*_: Any) -> None:
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        raise KeyboardInterrupt  # there is nothing to save
+    signal.raise_signal(signal.SIGTERM)  # the trainer saves
+
+
+@_stoppable
 def train_run(config: EditorConfig, threads: int, log: Path) -> bool:
     """Trains, or goes on; False when it was asked to stop and has saved. What it prints goes to `log`."""
     from icve.training.editor import train_editor
 
     torch.set_num_threads(threads)
+    if config.parallel.compile:
+        torch.compiler.reset()  # what this process compiled for other runs would count against the compiler's limit
     try:
         with _printing_to(log):
             return train_editor(config)
@@ -42,8 +73,9 @@ def train_run(config: EditorConfig, threads: int, log: Path) -> bool:
             os._exit(1)  # killed: nobody waits for what this process does next, nor would end it
 
 
+@_stoppable
 def judge_run(model: Path, spec: EvaluationSpec, result: Path, threads: int, log: Path) -> bool:
-    """Edits held-out samples of the world with a model and judges them.
+    """Edits held-out samples of the world with a model and judges them; False when it was asked to stop.
 
     Args:
         result: the file that appears when all are judged: {"success": [...], "preservation": [...], "operation":

@@ -1,5 +1,6 @@
 """Does the jobs of an ablation in a few processes, parents before children, and goes on where it was stopped."""
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -16,7 +17,7 @@ from typing import Any
 
 from icve.errors import InputError
 from icve.evaluation.ablation.config import AblationConfig
-from icve.evaluation.ablation.jobs import judge_run, train_run
+from icve.evaluation.ablation.jobs import STOP, judge_run, train_run
 from icve.evaluation.ablation.plan import Run, plan, runs_in_order
 
 POLL_SECONDS = 2.0
@@ -122,15 +123,17 @@ def do_runs(
                 "command goes on."
             ) from None
         except BaseException:
-            for process in list((pool._processes or {}).values()):
-                process.terminate()  # the trainer saves before it ends
+            for pid in list(pool._processes or {}):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, STOP)  # trainers save; the pool waits for them
             raise
 
 
 def _stand_apart() -> None:
-    """In a process of the pool: a Ctrl-C at the terminal is the main process's to pass on, as one SIGTERM, since a
+    """In a process of the pool: a Ctrl-C at the terminal is the main process's to pass on, as one STOP, since a
     trainer takes a second signal for "at once"; and where the main process is killed, its trainers save and end."""
     os.setpgrp()
+    signal.signal(STOP, signal.SIG_IGN)  # between jobs
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         parent = multiprocessing.parent_process()
