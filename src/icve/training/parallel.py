@@ -34,8 +34,8 @@ from icve.models import InContextHunyuanVideoTransformer3DModel
 Checkpointing = Literal["none", "full", "selective"]
 Precision = Literal["bf16", "fp32"]
 
-# A block is compiled anew for each bucket, the source's and the target's pass, the last block and with or without
-# gradients; torch's own limit of 8 ends a run with two buckets.
+# A block is compiled anew for each size of clips, the source's and the target's pass, the last block, and with or
+# without gradients; torch's own limit of 8 ended a process that trained on two sizes.
 RECOMPILE_LIMIT = 64
 
 
