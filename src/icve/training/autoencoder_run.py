@@ -28,8 +28,12 @@ def train_autoencoder(config: AutoencoderConfig) -> bool:
     layout = Layout.create(ParallelConfig())
     if layout.world_size > 1:
         raise InputError("the autoencoder is trained in one process: run it without torchrun.")
+    with RunFolder(config) as folder:
+        return _train(config, layout, folder)
+
+
+def _train(config: AutoencoderConfig, layout: Layout, folder: RunFolder) -> bool:
     torch.manual_seed(config.seed)
-    folder = RunFolder(config)
     if (folder.model / "training.json").is_file():
         print(f"{folder.model} is there: this run has ended; remove the folder to train again.", file=sys.stderr)
         return True

@@ -76,7 +76,8 @@ def train_editor(config: EditorConfig, judge: Judge | None = None) -> bool:
     check_choices(config)
     layout = Layout.create(config.parallel)
     try:
-        return _train(config, layout, judge)
+        with RunFolder(config, writes=layout.rank == 0) as folder:
+            return _train(config, layout, folder, judge)
     except RuntimeError as error:
         if not parallel.is_lost_rank(error):
             raise
@@ -85,8 +86,7 @@ def train_editor(config: EditorConfig, judge: Judge | None = None) -> bool:
         layout.close()
 
 
-def _train(config: EditorConfig, layout: Layout, judge: Judge | None) -> bool:
-    folder = RunFolder(config, writes=layout.rank == 0)
+def _train(config: EditorConfig, layout: Layout, folder: RunFolder, judge: Judge | None) -> bool:
     if (folder.model / "training.json").is_file():
         if folder.writes:
             print(f"{folder.model} is there: this run has ended; remove the folder to train again.", file=sys.stderr)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -21,6 +23,21 @@ def test_another_config_in_the_same_folder(train, refused, tmp_path):
         f"{tmp_path / 'run'} holds a run of another config (optimizer.lr: 0.001 there, 0.002 here; seed: 0 there, "
         "5 here): give another output folder, or delete it."
     )
+
+
+HOLD = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print(); sys.stdin.read()"
+
+
+def test_another_process_trains_in_the_folder(train, refused, tmp_path):
+    (tmp_path / "run").mkdir()
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run/.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        sentence = f"Another process trains in {tmp_path / 'run'}: wait for its end, or give another output folder."
+        assert refused(steps=2) == sentence
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+        other.kill()
+    assert train(steps=2)[0] == 0
 
 
 def test_a_set_that_is_not_there(refused, tmp_path):
