@@ -6,6 +6,7 @@ OUTPUT/curve.jsonl      a row every validation
 OUTPUT/checkpoints/     to go on from, see checkpoint.py
 OUTPUT/samples/         contact sheets of edits
 OUTPUT/model/           the result, once the run has ended
+OUTPUT/.lock            held by the process that trains
 """
 
 import fcntl

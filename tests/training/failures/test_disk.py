@@ -85,7 +85,7 @@ def test_a_disk_that_is_full_when_the_model_is_written(train, refused, fill_disk
     assert sentence.startswith(f"{run / 'model'} cannot be written (")
     assert "File too large" in sentence
     assert sentence.endswith(f"): {REMEDY}")
-    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.json", "log.jsonl"]
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "checkpoints", "config.json", "log.jsonl"]
     assert_good(run, 6)
     assert train()[0] == 0
     assert weights(run)
