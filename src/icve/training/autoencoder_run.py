@@ -28,7 +28,7 @@ def train_autoencoder(config: AutoencoderConfig) -> bool:
     layout = Layout.create(ParallelConfig())
     if layout.world_size > 1:
         raise InputError("the autoencoder is trained in one process: run it without torchrun.")
-    with RunFolder(config) as folder:
+    with RunFolder.claimed(config) as folder:
         return _train(config, layout, folder)
 
 

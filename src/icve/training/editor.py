@@ -76,7 +76,7 @@ def train_editor(config: EditorConfig, judge: Judge | None = None) -> bool:
     check_choices(config)
     layout = Layout.create(config.parallel)
     try:
-        with RunFolder(config, writes=layout.rank == 0) as folder:
+        with RunFolder.claimed(config, writes=layout.rank == 0) as folder:
             return _train(config, layout, folder, judge)
     except RuntimeError as error:
         if not parallel.is_lost_rank(error):

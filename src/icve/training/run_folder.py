@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from errno import ENOLCK, ENOSYS, EOPNOTSUPP
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from safetensors import SafetensorError
 
@@ -29,49 +28,37 @@ FREE = ("output", "accumulate", "parallel", "checkpoint", "validation", "log", "
 
 
 class RunFolder:
-    """The files of a run; only the first rank writes, and one process at a time: until the end of a `with` block.
+    """The files of a run; only the first rank writes. `claimed` makes one.
 
     Raises:
-        InputError: the folder holds a run of another config, another process trains in it, or it cannot be written.
+        InputError: the folder holds a run of another config, or cannot be written.
     """
 
     def __init__(self, config: RunConfig, writes: bool = True) -> None:
         self.path = config.output
         self.writes = writes
         self.config = config.model_dump(mode="json")
-        self._stack = ExitStack()
         file = self.path / "config.json"
-        if writes:
-            with writing(self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
-                self._claim()
         if file.is_file() and (self.path / "checkpoints").is_dir():
             self._check(json.loads(file.read_text()))
         if writes:
             with writing(self.path):
                 _write(file, json.dumps(self.config, indent=1))
 
-    def __enter__(self) -> Self:
-        return self
+    @classmethod
+    @contextmanager
+    def claimed(cls, config: RunConfig, writes: bool = True) -> Iterator[Self]:
+        """The folder of a run, where no other process may train until the block ends.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._stack.close()
-
-    def _claim(self) -> None:
-        file = self._stack.enter_context((self.path / ".lock").open("w"))
-        try:
-            # Ends with the process, however it ends; loader workers, who outlive a killed one, do not inherit it.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._stack.close()
-            raise InputError(
-                f"Another process trains in {self.path}: wait for its end, or give another output folder."
-            ) from None
-        except OSError as error:
-            if error.errno not in (ENOLCK, ENOSYS, EOPNOTSUPP):  # of a file system without locks, which will do
-                raise
+        Raises:
+            InputError: another process trains in it, or what the class says.
+        """
+        with ExitStack() as stack:
+            if writes:
+                with writing(config.output):
+                    config.output.mkdir(parents=True, exist_ok=True)
+                    _lock(stack.enter_context((config.output / ".lock").open("w")), config.output)
+            yield cls(config, writes)
 
     @property
     def model(self) -> Path:
@@ -142,6 +129,19 @@ def writing(path: Path) -> Iterator[None]:
             f"{path} cannot be written ({_reason(error)}): make that possible and run the same command, which goes on "
             "from the last checkpoint, or give another output folder."
         ) from error
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    try:
+        # Ends with the process, however it ends; loader workers, who outlive a killed one, do not inherit it.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"Another process trains in {folder}: wait for its end, or give another output folder."
+        ) from None
+    except OSError as error:
+        if error.errno not in (ENOLCK, ENOSYS, EOPNOTSUPP):  # of a file system without locks, which will do
+            raise
 
 
 def flat(values: Any, prefix: str = "") -> dict[str, Any]:

@@ -25,7 +25,13 @@ def test_another_config_in_the_same_folder(train, refused, tmp_path):
     )
 
 
-HOLD = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.lockf(file, fcntl.LOCK_EX); print(); sys.stdin.read()"
+HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print(flush=True)
+sys.stdin.read()
+"""
 
 
 def test_another_process_trains_in_the_folder(train, refused, tmp_path):
