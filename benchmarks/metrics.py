@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 
 from icve.evaluation.cases import Case
-from icve.evaluation.clips import Clips, read_clip
+from icve.evaluation.clips import read_clip
 from icve.evaluation.metrics.pixels import PSNR, SSIM
+from icve.evaluation.scoring import ScoringJob, score_clip
 
 FRAMES, HEIGHT, WIDTH = 61, 480, 832
 DISTINCT = 4
@@ -77,11 +78,12 @@ def spent(begin: float) -> tuple[float, float]:
 
 
 def score(pair: tuple[Case, Path]) -> tuple[float, float]:
-    """Scores a clip."""
+    """Scores a clip as `icve evaluate` does."""
     begin = time.process_time()
-    clips = Clips(*pair)
-    PSNR().score(pair[0], clips)
-    SSIM().score(pair[0], clips)
+    outcomes, _ = score_clip(ScoringJob(*pair, [PSNR(), SSIM()]))
+    for outcome in outcomes:
+        if isinstance(outcome, str):
+            raise RuntimeError(outcome)
     return spent(begin)
 
 

@@ -57,11 +57,12 @@ class Clips:
             return None
         size = self.edited.shape[1:3]
         frames = read_mask(self.case.mask)
-        order = np.minimum(np.arange(len(self.edited)), len(frames) - 1)  # the last one holds on
-        masks = [
-            cv2.resize(frame.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0 for frame in frames
-        ]
-        return np.stack([masks[i] for i in order])
+        masks = np.stack(
+            [cv2.resize(frame.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0 for frame in frames]
+        )
+        if len(masks) == 1:
+            return np.broadcast_to(masks, (len(self.edited), *size))
+        return masks[np.minimum(np.arange(len(self.edited)), len(masks) - 1)]  # the last one holds on
 
     @cached_property
     def region(self) -> Array | None:

@@ -11,6 +11,7 @@ from icve.errors import InputError
 from icve.evaluation.cases import Case
 from icve.evaluation.clips import Clips
 from icve.evaluation.scorers import MissingError, Scorer, Scores
+from icve.memory import keep_freed_memory
 
 Outcome = Scores | str
 """A scorer's figures, or why it has none."""
@@ -32,6 +33,7 @@ def score_clip(job: ScoringJob, ask: Ask | None = None) -> tuple[list[Outcome], 
     """
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)  # there are as many of these processes as cores
+    keep_freed_memory()
     clips = Clips(job.case, job.edited)
     try:
         _ = clips.edited

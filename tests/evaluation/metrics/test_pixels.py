@@ -1,6 +1,10 @@
 """PSNR and SSIM equal scikit-image's and torchmetrics', in each part of real frames."""
 
+import itertools
+import sys
+
 import cv2
+import numba
 import numpy as np
 import pytest
 import torch
@@ -8,9 +12,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import peak_signal_noise_ratio as torch_psnr
 from torchmetrics.functional.image import structural_similarity_index_measure as torch_ssim
 
-from icve.evaluation.metrics.five_pixels import FivePixels
-from icve.evaluation.metrics.pixels import PSNR, SSIM
-from icve.evaluation.metrics.ssim_map import SSIMMap
+from icve.evaluation.metrics import pixels
+from icve.evaluation.metrics.five_pixels import FivePixels, similarity_with_border
+from icve.evaluation.metrics.pixel_kernel import compiled
+from icve.evaluation.metrics.pixels import PSNR, SSIM, compare_frames
 from icve.evaluation.scorers import MissingError
 from tests.evaluation.metrics.cases import FRAMES, bunny, case, edit, noisy, photo
 
@@ -30,26 +35,86 @@ def scored(tmp_path, **clips):
     return dict(PSNR().score(a_case, seen)) | dict(SSIM().score(a_case, seen))
 
 
+def blocks(shape, side=16):
+    """Masks that cover a frame in squares."""
+    for top in range(0, shape[0], side):
+        for left in range(0, shape[1], side):
+            mask = np.zeros(shape, np.uint8)
+            mask[top : top + side, left : left + side] = 1
+            yield mask
+
+
 @pytest.mark.parametrize("name", ["cat", "galaxies", "grass", "rocket"])
 @pytest.mark.parametrize("sigma", [0, 1, 25])
-def test_map_equals_scikit_image(name, sigma):
-    x, y = gray(photo(name)), gray(noisy(photo(name), sigma))
-    ours = SSIMMap(*x.shape)(x, y)[5:-5, 5:-5]
-    mean, theirs = reference_map(x, y)
-    assert ours.mean() == pytest.approx(mean, abs=1e-4)
-    assert np.abs(ours - theirs[5:-5, 5:-5]).max() < 1e-3  # single pixels of flat skies, in float32
+def test_similarity_equals_scikit_image(name, sigma):
+    x, y = photo(name), noisy(photo(name), sigma)
+    mean, reference = reference_map(gray(x), gray(y))
+    inner = np.zeros(reference.shape, bool)
+    inner[5:-5, 5:-5] = True
+    whole, _ = compare_frames(x, y)
+    assert whole.similarity / whole.windows == pytest.approx(mean, abs=1e-4)
+    assert whole.windows == inner.sum()
+    for mask in itertools.islice(blocks(reference.shape), 0, None, 37):
+        _, part = compare_frames(x, y, mask)
+        where = inner & (mask > 0)
+        assert part.windows == where.sum()
+        assert part.similarity == pytest.approx(reference[where].sum(), abs=1e-4 * max(1, where.sum()))
 
 
-def test_map_equals_torchmetrics():
+def test_similarity_equals_torchmetrics():
+    """Which counts the border, and is FiVE-Bench's."""
     x, y = gray(photo("coffee")), gray(noisy(photo("coffee"), 12))
     theirs = torch_ssim(torch.tensor(x)[None, None].double(), torch.tensor(y)[None, None].double(), data_range=255.0)
-    assert SSIMMap(*x.shape)(x, y).mean() == pytest.approx(float(theirs), abs=1e-4)  # it counts the border
+    assert similarity_with_border(x, y) == pytest.approx(float(theirs), abs=1e-4)
 
 
 def test_opposite_pictures():
-    """The mean under a mask is found by a norm: negative similarities must stay negative."""
-    x = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
-    assert SSIMMap(40, 40)(x, 255 - x)[5:-5, 5:-5].mean() == pytest.approx(reference_map(x, 255 - x)[0], abs=1e-4)
+    x = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    whole, _ = compare_frames(x, 255 - x)
+    assert whole.similarity / whole.windows == pytest.approx(reference_map(gray(x), gray(255 - x))[0], abs=1e-4)
+
+
+@pytest.mark.parametrize("height", [1, 10, 11, 12, 16, 17, 26, 27, 33])
+@pytest.mark.parametrize("width", [1, 10, 11, 12, 45])
+def test_any_size(height, width):
+    """Rows are taken a few at a time, columns eight at a time: no size may lose or repeat one."""
+    rng = np.random.default_rng(height)
+    x, y = rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    mask = rng.integers(0, 2, (height, width), dtype=np.uint8)
+    whole, part = compare_frames(x, y, mask)
+    squares = (x.astype(float) - y) ** 2
+    assert (whole.squared_error, whole.values) == pytest.approx((squares.sum(), x.size))
+    assert (part.squared_error, part.values) == pytest.approx((squares[mask > 0].sum(), 3 * mask.sum()))
+    if min(height, width) < 11:
+        assert (whole.similarity, whole.windows, part.similarity, part.windows) == (0, 0, 0, 0)
+        return
+    reference = reference_map(gray(x), gray(y))[1][5:-5, 5:-5]
+    inner = mask[5:-5, 5:-5] > 0
+    assert (whole.similarity, whole.windows) == pytest.approx((reference.sum(), reference.size), abs=1e-3)
+    assert (part.similarity, part.windows) == pytest.approx((reference[inner].sum(), inner.sum()), abs=1e-3)
+
+
+def test_found_once_for_both_metrics(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(pixels, "compare_frames", lambda *args: calls.append(0) or compare_frames(*args))
+    scored(tmp_path, source=bunny(), edited=noisy(bunny(), 6))
+    assert len(calls) == FRAMES
+
+
+def test_where_machine_code_cannot_be_kept():
+    """A function that comes from no file has no place in a cache either."""
+    there: dict = {}
+    exec("def add(x): return x + 1", there)
+    with pytest.raises(RuntimeError, match="cannot cache"):
+        numba.njit(cache=True)(there["add"])
+    assert compiled(there["add"])(1) == 2
+
+
+def test_without_numba(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "icve.evaluation.metrics.pixel_kernel", raising=False)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(MissingError, match="need numba; pip install 'icve\\[evaluate\\]'"):
+        scored(tmp_path, source=bunny(), edited=bunny())
 
 
 def test_each_part(tmp_path):

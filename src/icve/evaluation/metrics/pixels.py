@@ -2,7 +2,9 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -10,11 +12,21 @@ import numpy as np
 from icve.evaluation.cases import Case
 from icve.evaluation.clips import Clips
 from icve.evaluation.metrics.metric import ModelFree, Part, compared, part_figures
-from icve.evaluation.metrics.ssim_map import RADIUS, WINDOW, SSIMMap
 from icve.evaluation.scorers import Figure, MissingError
 
 Array = np.ndarray
 HIGHEST = 100.0  # dB: of frames that are equal, where the definition gives infinity
+WINDOW = 11  # pixels a side, of SSIM
+RADIUS = WINDOW // 2  # at the border a window hangs over the edge: such places are not counted (skimage, torchmetrics)
+
+
+class PixelSums(NamedTuple):
+    """Of one part of a frame: sums, and of how many values each."""
+
+    squared_error: float
+    values: int
+    similarity: float
+    windows: int
 
 
 class PSNR(ModelFree):
@@ -29,13 +41,7 @@ class PSNR(ModelFree):
 
     def score(self, case: Case, clips: Clips) -> Mapping[str, float]:  # noqa: ARG002
         """See `Scorer`."""
-        return _means("psnr", self._frames(clips))
-
-    def _frames(self, clips: Clips) -> Iterator[tuple[Part, float]]:
-        for edited, reference, parts in compared(clips):
-            for part, mask in parts.items():
-                pixels = edited.shape[0] * edited.shape[1] if mask is None else cv2.countNonZero(mask)
-                yield part, psnr(cv2.norm(edited, reference, cv2.NORM_L2SQR, mask) / (3 * pixels))
+        return _means("psnr", clips, lambda part: psnr(part.squared_error / part.values))
 
 
 class SSIM(ModelFree):
@@ -54,22 +60,7 @@ class SSIM(ModelFree):
         height, width = clips.edited.shape[1:3]
         if min(height, width) < WINDOW:
             raise MissingError(f"SSIM needs frames of at least {WINDOW} x {WINDOW} pixels, not {height} x {width}.")
-        return _means("ssim", self._frames(clips, SSIMMap(height, width)))
-
-    def _frames(self, clips: Clips, ssim_map: SSIMMap) -> Iterator[tuple[Part, float]]:
-        inner = np.s_[RADIUS:-RADIUS, RADIUS:-RADIUS]
-        height, width = clips.edited.shape[1:3]
-        luma = [np.empty((height, width), np.uint8) for _ in range(2)]
-        for edited, reference, parts in compared(clips):
-            cv2.cvtColor(edited, cv2.COLOR_RGB2GRAY, dst=luma[0])
-            cv2.cvtColor(reference, cv2.COLOR_RGB2GRAY, dst=luma[1])
-            similarity = ssim_map(*luma)[inner]
-            similarity += 1  # in [0, 2]: there the mean under a mask is a norm, for which OpenCV is six times as fast
-            for part, mask in parts.items():
-                if mask is None:
-                    yield part, cv2.mean(similarity)[0] - 1
-                elif pixels := cv2.countNonZero(mask[inner]):
-                    yield part, cv2.norm(similarity, cv2.NORM_L1, mask[inner]) / pixels - 1
+        return _means("ssim", clips, lambda part: part.similarity / part.windows if part.windows else math.nan)
 
 
 def psnr(squared_error: float) -> float:
@@ -77,8 +68,58 @@ def psnr(squared_error: float) -> float:
     return HIGHEST if squared_error == 0 else min(HIGHEST, 10 * math.log10(255**2 / squared_error))
 
 
-def _means(name: str, frames: Iterator[tuple[Part, float]]) -> dict[str, float]:
+def compare_frames(x: Array, y: Array, mask: Array | None = None) -> tuple[PixelSums, PixelSums]:
+    """Two frames compared: all of them, and the part in the mask (nothing without one).
+
+    Args:
+        x, y: RGB, uint8 (H, W, 3).
+        mask: uint8 (H, W) of 0 and 1.
+
+    Raises:
+        MissingError: Numba is not installed.
+    """
+    try:
+        from icve.evaluation.metrics.pixel_kernel import sums  # here, since its import takes a second
+    except ModuleNotFoundError as missing:
+        raise MissingError(f"PSNR and SSIM need {missing.name}; pip install 'icve[evaluate]'.") from missing
+    height, width = x.shape[:2]
+    windows = max(0, height - 2 * RADIUS) * max(0, width - 2 * RADIUS)
+    if mask is None:
+        mask, pixels_masked, windows_masked = np.zeros((height, width), np.uint8), 0, 0
+    else:
+        pixels_masked = cv2.countNonZero(mask)
+        windows_masked = cv2.countNonZero(mask[RADIUS:-RADIUS, RADIUS:-RADIUS]) if windows else 0
+    error, error_masked, similarity, similarity_masked = sums(_rows(x), _rows(y), np.ascontiguousarray(mask))
+    return (
+        PixelSums(error, 3 * height * width, similarity, windows),
+        PixelSums(error_masked, 3 * pixels_masked, similarity_masked, windows_masked),
+    )
+
+
+def _rows(frame: Array) -> Array:
+    return np.ascontiguousarray(frame).reshape(len(frame), -1)
+
+
+_SUMS: WeakKeyDictionary[Clips, list[tuple[Part, PixelSums]]] = WeakKeyDictionary()
+
+
+def _pixel_sums(clips: Clips) -> list[tuple[Part, PixelSums]]:
+    """Of each part of each frame; found once for all metrics that need them."""
+    if clips not in _SUMS:
+        found: list[tuple[Part, PixelSums]] = []
+        for edited, reference, parts in compared(clips):
+            mask = next((mask for mask in parts.values() if mask is not None), None)
+            whole, masked = compare_frames(edited, reference, mask)
+            found += [(part, whole if of is None else masked) for part, of in parts.items()]
+        _SUMS[clips] = found
+    return _SUMS[clips]
+
+
+def _means(name: str, clips: Clips, figure: Callable[[PixelSums], float]) -> dict[str, float]:
+    """The mean of a figure over the frames that have it, for each part."""
     values = defaultdict(list)
-    for part, value in frames:
-        values[f"{name}_{part}"].append(value)
+    for part, of_frame in _pixel_sums(clips):
+        value = figure(of_frame)
+        if not math.isnan(value):
+            values[f"{name}_{part}"].append(value)
     return {figure: float(np.mean(of_frames)) for figure, of_frames in values.items()}
