@@ -8,7 +8,8 @@ import numpy as np
 from icve.evaluation.cases import Case
 from icve.evaluation.clips import Clips
 from icve.evaluation.metrics.metric import ModelFree
-from icve.evaluation.metrics.pixels import HIGHEST, RADIUS, WINDOW, compare_frames, psnr
+from icve.evaluation.metrics.pixel_sums import RADIUS, WINDOW, compare_frames
+from icve.evaluation.metrics.pixels import HIGHEST, psnr
 from icve.evaluation.scorers import Figure, MissingError
 
 STRIDE = 8  # frames: of the tables that the authors publish

@@ -3,30 +3,17 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-import cv2
 import numpy as np
 
 from icve.evaluation.cases import Case
 from icve.evaluation.clips import Clips
 from icve.evaluation.metrics.metric import ModelFree, Part, compared, part_figures
+from icve.evaluation.metrics.pixel_sums import WINDOW, PixelSums, compare_frames
 from icve.evaluation.scorers import Figure, MissingError
 
-Array = np.ndarray
 HIGHEST = 100.0  # dB: of frames that are equal, where the definition gives infinity
-WINDOW = 11  # pixels a side, of SSIM
-RADIUS = WINDOW // 2  # at the border a window hangs over the edge: such places are not counted (skimage, torchmetrics)
-
-
-class PixelSums(NamedTuple):
-    """Of one part of a frame: sums, and of how many values each."""
-
-    squared_error: float
-    values: int
-    similarity: float
-    windows: int
 
 
 class PSNR(ModelFree):
@@ -68,38 +55,6 @@ def psnr(squared_error: float) -> float:
     return HIGHEST if squared_error == 0 else min(HIGHEST, 10 * math.log10(255**2 / squared_error))
 
 
-def compare_frames(x: Array, y: Array, mask: Array | None = None) -> tuple[PixelSums, PixelSums]:
-    """Two frames compared: all of them, and the part in the mask (nothing without one).
-
-    Args:
-        x, y: RGB, uint8 (H, W, 3).
-        mask: uint8 (H, W) of 0 and 1.
-
-    Raises:
-        MissingError: Numba is not installed.
-    """
-    try:
-        from icve.evaluation.metrics.pixel_kernel import sums  # here, since its import takes a second
-    except ModuleNotFoundError as missing:
-        raise MissingError(f"PSNR and SSIM need {missing.name}; pip install 'icve[evaluate]'.") from missing
-    height, width = x.shape[:2]
-    windows = max(0, height - 2 * RADIUS) * max(0, width - 2 * RADIUS)
-    if mask is None:
-        mask, pixels_masked, windows_masked = np.zeros((height, width), np.uint8), 0, 0
-    else:
-        pixels_masked = cv2.countNonZero(mask)
-        windows_masked = cv2.countNonZero(mask[RADIUS:-RADIUS, RADIUS:-RADIUS]) if windows else 0
-    error, error_masked, similarity, similarity_masked = sums(_rows(x), _rows(y), np.ascontiguousarray(mask))
-    return (
-        PixelSums(error, 3 * height * width, similarity, windows),
-        PixelSums(error_masked, 3 * pixels_masked, similarity_masked, windows_masked),
-    )
-
-
-def _rows(frame: Array) -> Array:
-    return np.ascontiguousarray(frame).reshape(len(frame), -1)
-
-
 _SUMS: WeakKeyDictionary[Clips, list[tuple[Part, PixelSums]]] = WeakKeyDictionary()
 
 
@@ -122,4 +77,4 @@ def _means(name: str, clips: Clips, figure: Callable[[PixelSums], float]) -> dic
         value = figure(of_frame)
         if not math.isnan(value):
             values[f"{name}_{part}"].append(value)
-    return {figure: float(np.mean(of_frames)) for figure, of_frames in values.items()}
+    return {of_part: float(np.mean(of_frames)) for of_part, of_frames in values.items()}
