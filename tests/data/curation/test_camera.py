@@ -84,6 +84,23 @@ def test_nothing_is_said_where_the_camera_stayed():
     assert camera_instruction(*moving, CONFIG, rng) is None
 
 
+@pytest.mark.parametrize("move", [{"tilt": -0.28}, {"roll": 15.0}])
+def test_a_thing_that_more_features_follow_than_the_camera_is_not_taken_for_it(move: dict[str, float]):
+    thing = cv2.resize(cv2.cvtColor(cv2.imread(str(PHOTO.with_name("cat.jpg"))), cv2.COLOR_BGR2RGB), (130, 130))
+    clips = [views(), views(seed=1, **move)]
+    for clip, places in zip(clips, ([(10, 10), (20, 20), (30, 30)], [(220, 40), (205, 30), (190, 20)]), strict=True):
+        for frame, (x, y) in zip(clip, places, strict=True):
+            frame[y : y + 130, x : x + 130] = thing
+    fooled = estimate_camera(*clips, CameraConfig(candidates=1))
+    assert fooled is not None
+    assert fooled.pan < -0.4  # the thing's way: what most features fit
+    change = estimate_camera(*clips, CONFIG)
+    assert change is not None
+    assert abs(change.pan) < 0.02
+    name, value = next(iter(move.items()))
+    assert getattr(change, name) == pytest.approx(value, rel=0.05)
+
+
 def test_other_scenes_and_blank_pictures_are_not_sure():
     noise = np.random.default_rng(0).integers(0, 256, (3, HEIGHT, WIDTH, 3)).astype(np.uint8)
     blank = np.full((3, HEIGHT, WIDTH, 3), 128, np.uint8)

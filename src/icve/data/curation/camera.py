@@ -11,6 +11,7 @@ A pair of frames is compared in four steps, each of which may say "not sure":
 3. What fits it must lie all over the part that both frames show, not on one thing in it.
 4. The frames are laid upon each other by the homography: most of the picture must match, and next to none of it match
    better if nothing had moved. This is what tells a camera from a thing that moves before it.
+What the first homography does not fit is tried again; of those that pass, the one that explains the most is taken.
 Then the clips are compared at other moments in the same way; all must agree.
 """
 
@@ -35,8 +36,9 @@ class CameraConfig(BaseModel):
     contrast: float = Field(default=0.015, gt=0, description="SIFT's threshold; its own default is 0.04")
     ratio: float = Field(default=0.8, gt=0, le=1, description="of the best to the second best distance (Lowe, 2004)")
     tolerance: float = Field(default=2.0, gt=0, description="pixels of the shrunk frame that a match may be off")
+    candidates: int = Field(default=3, ge=1, description="changes that are tried, each on the matches the last left")
     min_matches: int = Field(default=16, ge=8, description="that fit")
-    min_inliers: float = Field(default=0.35, gt=0, le=1, description="of all matches, the share that fits")
+    min_inliers: float = Field(default=0.35, gt=0, le=1, description="of the matches tried, the share that fits")
     min_cells: int = Field(default=4, ge=1, le=16, description="of 4x4 of the shared part, those with matches that fit")
     min_overlap: float = Field(default=0.12, gt=0, le=1, description="of either frame, what the other shows too")
     max_distortion: float = Field(default=0.06, gt=0, description="from a similarity, in diagonals of the frame")
@@ -162,26 +164,55 @@ def _sift(features: int, contrast: float) -> cv2.SIFT:
 
 
 def _compare(source: np.ndarray, target: np.ndarray, config: CameraConfig) -> CameraChange | None:
-    """The change between two frames, (H, W, 3) each; None where not sure."""
+    """The change between two frames, (H, W, 3) each; None where not sure.
+
+    What most matches fit may be a thing that moves before the camera: the others are fitted again, and of all changes
+    that pass, the one that explains the most of the picture is the camera's.
+    """
     a, b = _View(source, config), _View(target, config)
     pairs = _match(a.descriptors, b.descriptors, config.ratio)
-    if len(pairs) < config.min_matches:
-        return None
     p, q = a.points[pairs[:, 0]], b.points[pairs[:, 1]]
-    forward, fits = _homography(p, q, config)
+    best, most = None, 0.0
+    for _ in range(config.candidates):
+        matrix, fits = _homography(p, q, config)
+        if matrix is None or fits.sum() < config.min_matches:
+            break
+        change, area = _judge(matrix, fits, (a, p), (b, q), config)
+        if change is not None and area > most:
+            best, most = change, area
+        p, q = p[~fits], q[~fits]
+    return best
+
+
+def _judge(
+    matrix: np.ndarray,
+    fits: np.ndarray,
+    source: tuple[_View, np.ndarray],
+    target: tuple[_View, np.ndarray],
+    config: CameraConfig,
+) -> tuple[CameraChange | None, float]:
+    """The change that a homography makes, None where it is not sure to be the camera's, and how much it explains.
+
+    Args:
+        matrix: the homography, from the source to the target.
+        fits: (M,) bool, the matches that it fits.
+        source, target: a frame and its (M, 2) points that are matched.
+        config: what is sure.
+    """
+    (a, p), (b, q) = source, target
     backward, _ = _homography(q, p, config)
-    if forward is None or backward is None or fits.sum() < max(config.min_matches, config.min_inliers * len(pairs)):
-        return None
-    change = _decompose(forward, a.gray.shape, config)
+    if backward is None or fits.mean() < config.min_inliers:
+        return None, 0.0
+    change = _decompose(matrix, a.gray.shape, config)
     back = _decompose(backward, b.gray.shape, config)
     if change is None or back is None or not _inverse(change, back, config):
-        return None
-    if _cells(q[fits], forward, a.gray.shape) < config.min_cells:
-        return None
-    explained, contradicted = _overlay(a, b, forward, change.zoom)
+        return None, 0.0
+    if _cells(q[fits], matrix, a.gray.shape) < config.min_cells:
+        return None, 0.0
+    explained, contradicted, area = _overlay(a, b, matrix, change.zoom)
     if explained < config.min_explained or contradicted > config.max_contradicted:
-        return None
-    return replace(change, inliers=float(fits.mean()), explained=explained)
+        return None, 0.0
+    return replace(change, inliers=float(fits.mean()), explained=explained), area
 
 
 def _match(a: np.ndarray, b: np.ndarray, ratio: float) -> np.ndarray:
@@ -199,6 +230,9 @@ def _match(a: np.ndarray, b: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def _homography(p: np.ndarray, q: np.ndarray, config: CameraConfig) -> tuple[np.ndarray | None, np.ndarray]:
+    """From (M, 2) points p to their matches q, and which of them it fits; None where too few do."""
+    if len(p) < config.min_matches:
+        return None, np.zeros(len(p), bool)
     matrix, mask = cv2.findHomography(p, q, cv2.USAC_MAGSAC, config.tolerance, None, 2000, 0.999)
     if matrix is None or not np.isfinite(matrix).all():
         return None, np.zeros(len(p), bool)
@@ -250,12 +284,12 @@ def _cells(points: np.ndarray, matrix: np.ndarray, shape: tuple[int, int]) -> in
     return int((counts >= 2).sum())
 
 
-def _overlay(a: _View, b: _View, matrix: np.ndarray, zoom: float) -> tuple[float, float]:
+def _overlay(a: _View, b: _View, matrix: np.ndarray, zoom: float) -> tuple[float, float, float]:
     """Lays one frame upon the other, in the frame of the wider view.
 
     Returns:
         Of the textured part that both show: the share that the change explains, and the share that fits better when
-        nothing is moved at all.
+        nothing is moved at all. Then what the change explains as a share of the whole narrower view.
     """
     if zoom > 1:
         a, b, matrix = b, a, np.linalg.inv(matrix)
@@ -269,9 +303,11 @@ def _overlay(a: _View, b: _View, matrix: np.ndarray, zoom: float) -> tuple[float
     use[::STEP, ::STEP] = True
     use &= whole & (texture > FLAT)
     if use.sum() < 20:
-        return 0.0, 1.0
+        return 0.0, 1.0, 0.0
     moved, still = moved[use], still[use]
-    return float((moved > ALIKE).mean()), float(((still > ALIKE) & (still > moved + BETTER)).mean())
+    explained, contradicted = moved > ALIKE, (still > ALIKE) & (still > moved + BETTER)
+    narrower = height * width / STEP**2 / max(zoom, 1 / zoom) ** 2
+    return float(explained.mean()), float(contradicted.mean()), float(explained.sum() / narrower)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
