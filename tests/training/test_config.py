@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from icve.data.buckets import Bucket
 from icve.errors import InputError
+from icve.pipelines.models import multiplies_bfloat16_faster
 from icve.training.config import EditorConfig
 from icve.training.config_file import load_config
 
@@ -34,6 +36,17 @@ def test_overrides_are_yaml_and_dotted():
     assert (config.optimizer.lr, config.model.heads) == (1e-4, 2)
     assert config.data.buckets[0].size == Bucket(5, 32, 32)
     assert config.data.sets[0].weight == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in bf16")
+def test_auto_is_fp32_on_a_cpu_without_bf16_products(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    multiplies_bfloat16_faster.cache_clear()
+    assert load_config(BASE, ["precision=auto"]).precision == "fp32"
+    monkeypatch.undo()
+    multiplies_bfloat16_faster.cache_clear()
+    kept = {load_config(BASE, ["precision=auto"]).precision for _ in range(3)}
+    assert kept == {"bf16" if multiplies_bfloat16_faster() else "fp32"}  # tried once a process
 
 
 @pytest.mark.parametrize(

@@ -57,14 +57,14 @@ def run(args: argparse.Namespace) -> int:
     with tqdm(total=missing, unit="clip", disable=not missing) as bar:
 
         def made(name: str, count: int) -> None:
-            bar.set_description(name)
+            bar.set_description(name, refresh=False)
             bar.update(count)
 
         make_sets(config.sets, folders.sets, str(config.autoencoder), made)
     with tqdm(total=sum(each.steps for each in runs), unit="step", smoothing=0.05) as bar:
 
         def stepped(steps: int, names: str) -> None:
-            bar.set_description(names)
+            bar.set_description(names, refresh=False)
             bar.update(steps - bar.n)
 
         if not do_runs(config, folders, jobs=jobs, cores=cores, progress=stepped):

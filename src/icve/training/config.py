@@ -209,7 +209,7 @@ class RunConfig(Strict):
     start: str | None = Field(default=None, description="a bundled model, a model folder or run folder, or a hub id")
     steps: int = Field(gt=0)
     seed: int = Field(default=0, ge=0)
-    precision: Literal["bf16", "fp32"] = Field(description="auto, the default: bf16 where the machine multiplies it")
+    precision: Literal["bf16", "fp32"] = Field(description="auto, the default: bf16 where it is faster")
     accumulate: int = Field(default=1, gt=0, description="parts in which a rank goes through its share of a step")
     max_skipped: int = Field(default=10, gt=0, description="steps in a row without a finite gradient before it stops")
     data: DataConfig
