@@ -1,11 +1,13 @@
-"""Clips scored with PSNR and SSIM a second, against plain decoding of the same files, and the memory that takes.
+"""Clips scored a second, against plain decoding of the same files, and the memory that takes.
 
-    python benchmarks/metrics.py [--clips N]      # default: 1000 edited clips of 61 frames, 480 x 832, on 2 processes
+    python benchmarks/metrics.py [--clips N]      # PSNR and SSIM of 1000 edited clips, 61 frames 480 x 832, 2 processes
+    python benchmarks/metrics.py --model-free     # all metrics that need no weights
 
 Each clip is an edited and a source file (H.264) and a mask. The files are few and used in turn; each is decoded anew.
 """
 
 import argparse
+import functools
 import itertools
 import multiprocessing
 import resource
@@ -20,12 +22,13 @@ import numpy as np
 
 from icve.evaluation.cases import Case
 from icve.evaluation.clips import read_clip
-from icve.evaluation.metrics.pixels import PSNR, SSIM
+from icve.evaluation.metrics.registry import make_metric
 from icve.evaluation.scoring import ScoringJob, score_clip
 
 FRAMES, HEIGHT, WIDTH = 61, 480, 832
 DISTINCT = 4
 PROCESSES = 2
+MODEL_FREE = ("psnr", "ssim", "five_pixels", "flicker", "smoothness", "warp_error", "motion_fidelity")
 BUNNY = Path(__file__).parents[1] / "examples/bunny.mp4"
 
 
@@ -77,10 +80,10 @@ def spent(begin: float) -> tuple[float, float]:
     return time.process_time() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def score(pair: tuple[Case, Path]) -> tuple[float, float]:
-    """Scores a clip as `icve evaluate` does."""
+def score(pair: tuple[Case, Path], names: Iterable[str]) -> tuple[float, float]:
+    """Scores a clip with these metrics as `icve evaluate` does."""
     begin = time.process_time()
-    outcomes, _ = score_clip(ScoringJob(*pair, [PSNR(), SSIM()]))
+    outcomes, _ = score_clip(ScoringJob(*pair, [make_metric(name) for name in names]))
     for outcome in outcomes:
         if isinstance(outcome, str):
             raise RuntimeError(outcome)
@@ -112,20 +115,22 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=1000)
+    parser.add_argument("--model-free", action="store_true", help=", ".join(MODEL_FREE))
     args = parser.parse_args()
+    names = MODEL_FREE if args.model_free else MODEL_FREE[:2]
     with tempfile.TemporaryDirectory() as folder:
         made = make_clips(Path(folder))
         pairs = list(itertools.islice(itertools.cycle(made), args.clips))
         fewer = pairs[: max(2 * DISTINCT, args.clips // 5)]
         decoding = [measure(decode, fewer)]  # before and after, since a shared machine may change its pace
-        cpu, memory, seconds = measure(score, pairs)
+        cpu, memory, seconds = measure(functools.partial(score, names=names), pairs)
         decoding.append(measure(decode, fewer))
     rate, decode_rate = len(pairs) / seconds, 2 * len(fewer) / sum(seconds for _, _, seconds in decoding)
     decode_cpu = np.mean([second for run in decoding for second in run[0]])
     third = len(memory) // 3
-    print(f"{len(pairs)} clips, {FRAMES} frames, {HEIGHT} x {WIDTH}, {PROCESSES} processes")
+    print(f"{len(pairs)} clips, {FRAMES} frames, {HEIGHT} x {WIDTH}, {PROCESSES} processes: {', '.join(names)}")
     print(f"{'':24}{'clips/s':>10}{'CPU s/clip':>12}")
-    print(f"{'PSNR + SSIM':24}{rate:10.2f}{np.mean(cpu):12.3f}")
+    print(f"{f'{len(names)} metrics':24}{rate:10.2f}{np.mean(cpu):12.3f}")
     print(f"{'decoding alone':24}{decode_rate:10.2f}{decode_cpu:12.3f}")
     print(f"{'ratio':24}{decode_rate / rate:10.2f}{np.mean(cpu) / decode_cpu:12.2f}")
     print(f"peak memory of a process: {max(memory[:third]):.0f} MiB in the first third, {max(memory):.0f} MiB in all")
