@@ -125,10 +125,10 @@ def test_a_range_of_frames(edit, clip, out):
 
 
 def test_several_instructions_one_contact_sheet(edit, clip, out):
-    sheet = out / "sheet.png"
+    sheet = out / "new" / "sheet.png"  # in the folder that is made
     code, shown, _ = edit(clip, "blue", "red", "-o", out / "new", "--contact-sheet", sheet, "--frames", ":2")
     assert code == 0
-    assert names(out / "new") == ["clip-1.mp4", "clip-2.mp4"]
+    assert names(out / "new") == ["clip-1.mp4", "clip-2.mp4", "sheet.png"]
     assert len(shown.splitlines()) == 2
     # three rows: the source, and two edits
     assert cv2.imread(str(sheet)).shape[0] > 3 * 150

@@ -124,13 +124,13 @@ def _check_files(plan: Plan, args: argparse.Namespace) -> None:
             MaskReader(args.preserve, info)
     elif own_mask and not Path(args.preserve).is_file():
         raise InputError(f"The mask {args.preserve} does not exist; check the name.")
-    if args.contact_sheet is not None:
-        check_output(args.contact_sheet, args.overwrite)
     if plan.folder is not None:
         try:
             plan.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"The folder {plan.folder} cannot be made ({error.strerror}); name another.") from error
+    if args.contact_sheet is not None:  # which may stand in the folder
+        check_output(args.contact_sheet, args.overwrite)
     for job in plan.jobs:
         check_output(job.output, args.overwrite or plan.batch)
 
