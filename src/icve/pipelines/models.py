@@ -204,7 +204,7 @@ def multiplies_bfloat16_faster() -> bool:
     """
     if not torch.cpu._is_avx512_bf16_supported():
         return False
-    seconds = {dtype: [] for dtype in (torch.float32, torch.bfloat16)}
+    seconds: dict[torch.dtype, list[float]] = {dtype: [] for dtype in (torch.float32, torch.bfloat16)}
     for _ in range(5):
         for dtype, tries in seconds.items():
             matrix = torch.ones(512, 512, dtype=dtype)
