@@ -78,7 +78,7 @@ def test_updates_in_float32_are_torchs_own(kind):
         reference.step()
         plain.step()
         other.zero_grad()
-    # torch's Muon iterates in bf16 everywhere, ours in fp32 where the CPU has no bf16 products: bf16's rounding apart
+    # torch's Muon iterates in bf16 everywhere, ours in fp32 where the CPU is no faster so: bf16's rounding apart
     rounded = kind == "muon" and device_and_dtype()[1] == torch.float32
     for a, b in zip(model.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-3 if rounded else 1e-6, rtol=1e-5)

@@ -62,7 +62,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonalize(matrix: Tensor) -> Tensor:
     """The nearest matrix with orthogonal rows or columns, roughly: (M, N) to (M, N), singular values near 1.
 
-    Computed in bf16, or in fp32 on a CPU that has no bf16 products (there they would be 50 times slower).
+    Computed in bf16, or in fp32 on a CPU that is no faster with bf16 (without its products, 50 times slower).
     """
     tall = matrix.shape[0] > matrix.shape[1]
     slow = matrix.device.type == "cpu" and device_and_dtype()[1] == torch.float32

@@ -38,8 +38,8 @@ def make_footage(folder: Path, count: int) -> None:
     (folder / "damaged.mp4").write_bytes(first.read_bytes()[:4000])
 
 
-def start(videos: Path, output: Path, *keys: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "icve.cli", "data", "curate", str(videos), "-o", str(output), *KEYS, *keys]
+def start(videos: Path, output: Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "icve.cli", "data", "curate", str(videos), "-o", str(output), *KEYS]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -54,18 +54,18 @@ def contents(output: Path) -> dict[str, str]:
     return found | {"yield": json.dumps([{k: v for k, v in row.items() if k != "seconds"} for row in rows])}
 
 
-def run_to_the_end(videos: Path, output: Path, *keys: str) -> tuple[str, float]:
+def run_to_the_end(videos: Path, output: Path) -> tuple[str, float]:
     began = time.monotonic()
-    process = start(videos, output, *keys)
+    process = start(videos, output)
     said, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors[-2000:]
     return said, time.monotonic() - began
 
 
-def kill_and_go_on(videos: Path, output: Path, kills: int, seconds: float, rng: random.Random, *keys: str) -> int:
+def kill_and_go_on(videos: Path, output: Path, kills: int, seconds: float, rng: random.Random) -> int:
     """Kills at random moments of the run's length until it has ended or `kills` are done; how many met it at work."""
     for met in range(kills):
-        process = start(videos, output, *keys)
+        process = start(videos, output)
         try:
             process.communicate(timeout=rng.uniform(0.2, 1.0) * seconds)
         except subprocess.TimeoutExpired:
@@ -73,19 +73,19 @@ def kill_and_go_on(videos: Path, output: Path, kills: int, seconds: float, rng: 
             process.communicate()
         else:
             return met
-    run_to_the_end(videos, output, *keys)
+    run_to_the_end(videos, output)
     return kills
 
 
-def check(folder: Path, count: int, kills: int, seed: int, *keys: str) -> tuple[int, dict[str, str]]:
+def check(folder: Path, count: int, kills: int, seed: int) -> tuple[int, dict[str, str]]:
     """Kills runs, one after the other, until `kills` met one at work; each must end as one that is left alone."""
     make_footage(folder / "videos", count)
-    said, seconds = run_to_the_end(folder / "videos", folder / "whole", *keys)
+    said, seconds = run_to_the_end(folder / "videos", folder / "whole")
     assert "pairs" in said
     whole, rng, met, runs = contents(folder / "whole"), random.Random(seed), 0, 0
     while met < kills:
         output = folder / f"killed-{runs}"
-        met += kill_and_go_on(folder / "videos", output, kills - met, seconds, rng, *keys)
+        met += kill_and_go_on(folder / "videos", output, kills - met, seconds, rng)
         runs += 1
         assert contents(output) == whole
     return runs, whole

@@ -177,9 +177,9 @@ def _compare(source: np.ndarray, target: np.ndarray, config: CameraConfig) -> Ca
         matrix, fits = _homography(p, q, config)
         if matrix is None or fits.sum() < config.min_matches:
             break
-        change, area = _judge(matrix, fits, (a, p), (b, q), config)
-        if change is not None and area > most:
-            best, most = change, area
+        change, covered = _judge(matrix, fits, (a, p), (b, q), config)
+        if change is not None and covered > most:
+            best, most = change, covered
         p, q = p[~fits], q[~fits]
     return best
 
@@ -191,7 +191,8 @@ def _judge(
     target: tuple[_View, np.ndarray],
     config: CameraConfig,
 ) -> tuple[CameraChange | None, float]:
-    """The change that a homography makes, None where it is not sure to be the camera's, and how much it explains.
+    """The change that a homography makes, None where it is not sure to be the camera's, and the share of the
+    narrower view that it explains.
 
     Args:
         matrix: the homography, from the source to the target.
@@ -209,10 +210,10 @@ def _judge(
         return None, 0.0
     if _cells(q[fits], matrix, a.gray.shape) < config.min_cells:
         return None, 0.0
-    explained, contradicted, area = _overlay(a, b, matrix, change.zoom)
+    explained, contradicted, covered = _overlay(a, b, matrix, change.zoom)
     if explained < config.min_explained or contradicted > config.max_contradicted:
         return None, 0.0
-    return replace(change, inliers=float(fits.mean()), explained=explained), area
+    return replace(change, inliers=float(fits.mean()), explained=explained), covered
 
 
 def _match(a: np.ndarray, b: np.ndarray, ratio: float) -> np.ndarray:
