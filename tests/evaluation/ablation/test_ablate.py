@@ -111,6 +111,17 @@ def test_what_is_no_ablation_is_refused(tmp_path, change, sentence):
         plan(load_ablation(write(tmp_path, **change)))
 
 
+def test_a_file_goes_on_from_another_that_goes_on_from_a_third(tmp_path):
+    write(tmp_path)
+    (tmp_path / "middle.yaml").write_text("extends: tiny.yaml\nseeds: [3]\ntitle: Middle\n")
+    (tmp_path / "top.yaml").write_text("extends: middle.yaml\ntitle: Top\n")
+    config = load_ablation(tmp_path / "top.yaml")
+    assert (config.title, config.seeds, list(config.arms)) == ("Top", [3], ["once", "twice"])
+    (tmp_path / "tiny.yaml").write_text("extends: top.yaml")
+    with pytest.raises(InputError, match="extends itself"):
+        load_ablation(tmp_path / "top.yaml")
+
+
 def test_a_stage_that_is_no_training_is_refused_before_any_work(tmp_path, capsys):
     stages = TINY["stages"] | {"pairs": {"steps": 2, "stepps": 2}}
     assert cli.main(["ablate", str(write(tmp_path, stages=stages)), "-o", str(tmp_path / "out"), "--dry-run"]) == 2

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from icve.config_file import apply_override, read_values, validate
 from icve.data.buckets import Bucket
+from icve.errors import InputError
 from icve.training.config import Strict, parse_bucket
 
 Split = Literal["core", "full", "plain"]
@@ -99,14 +100,22 @@ def load_ablation(path: Path, overrides: Iterable[str] = ()) -> AblationConfig:
     """Reads an ablation's YAML with dotted overrides. `extends` names a file beside it whose values it goes on from.
 
     Raises:
-        InputError: no such file, not YAML, an unknown key or a wrong value.
+        InputError: no such file, files that extend each other, not YAML, an unknown key or a wrong value.
     """
-    values = read_values(path)
-    if (base := values.pop("extends", None)) is not None:
-        values = _merged(read_values(path.parent / str(base)), values)
+    values = _extended(path)
     for override in overrides:
         apply_override(values, override)
     return validate(AblationConfig, values, path)
+
+
+def _extended(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The file's values on top of those it extends, and so on; `above` are the files on the way here."""
+    if path.resolve() in above:
+        raise InputError(f"{path} extends itself, by way of others or directly; take out one `extends`.")
+    values = read_values(path)
+    if (base := values.pop("extends", None)) is None:
+        return values
+    return _merged(_extended(path.parent / str(base), (*above, path.resolve())), values)
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
