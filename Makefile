@@ -22,7 +22,7 @@ demo: $(INSTALLED) ## edit the bundled clips with the bundled model; results go 
 	$(BIN)/icve edit examples/demo.csv -o out/demo --contact-sheet out/demo/contact-sheet.png --overwrite
 
 test: $(INSTALLED) ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: $(INSTALLED) ## formatter, linter and type checker; changes nothing
 	$(BIN)/ruff format --check .

@@ -82,7 +82,7 @@ def test_clip_text_is_torchmetrics(models, edited, reference):
     frames = torch.from_numpy(edited[1].edited.copy()).permute(0, 3, 1, 2)
     *_, model, processor = reference
     expected = clip_score(list(frames), [PROMPTS["target_prompt"]] * 3, lambda: (WithoutOutputs(model), processor))
-    assert scored("clip_text", models, edited)["clip_text"] == pytest.approx(float(expected), abs=1e-4)
+    assert scored("clip_text", models, edited)["clip_text"] == pytest.approx(expected.item(), abs=1e-4)
 
 
 def test_clip_text_takes_the_instruction_where_there_is_no_prompt(models, edited, reference, tmp_path):
@@ -90,7 +90,7 @@ def test_clip_text_takes_the_instruction_where_there_is_no_prompt(models, edited
     frames = torch.from_numpy(bare[1].edited.copy()).permute(0, 3, 1, 2)
     *_, model, processor = reference
     expected = clip_score(list(frames), [bare[0].instruction] * 3, lambda: (WithoutOutputs(model), processor))
-    assert scored("clip_text", models, bare)["clip_text"] == pytest.approx(float(expected), abs=1e-4)
+    assert scored("clip_text", models, bare)["clip_text"] == pytest.approx(expected.item(), abs=1e-4)
     with pytest.raises(MissingError, match="prompt"):
         scored("clip_direction", models, bare)
 
@@ -107,7 +107,7 @@ def test_clip_frames_and_direction(models, edited, reference):
 def test_pickscore(models, edited, reference):
     frames, _, texts, model, _ = reference
     expected = model.logit_scale.detach().exp() * (frames @ texts[1]).mean()
-    assert scored("pickscore", models, edited)["pickscore"] == pytest.approx(float(expected), abs=1e-4)
+    assert scored("pickscore", models, edited)["pickscore"] == pytest.approx(expected.item(), abs=1e-4)
 
 
 def test_dino_frames_and_distance(models, edited):
