@@ -6,11 +6,14 @@ argument errors answer at once.
 """
 
 import argparse
+import contextlib
 import errno
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from icve import __version__
@@ -90,17 +93,33 @@ def _refuse(sentence: str) -> int:
     return EXIT_REFUSED
 
 
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """The SIGTERM of a scheduler ends a command as Ctrl-C does: what is done is kept, nothing partial stays. The
+    trainer puts handlers of its own in place, since it ends after the step."""
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the return value is the exit code.
 
-    0: done. 1: some rows of a batch failed. 2: refused, with one sentence on stderr. 130: interrupted.
+    0: done. 1: some rows of a batch failed. 2: refused, with one sentence on stderr. 130: interrupted, by Ctrl-C or
+    SIGTERM.
     Raises SystemExit as argparse does (help, version, argument errors).
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         try:
             command, args = parse(argv)
-            return command.run(args)
+            with _sigterm_interrupts():
+                return command.run(args)
         finally:
             sys.stdout.flush()  # here, where a reader that has gone is no error
     except InputError as error:

@@ -270,7 +270,8 @@ def test_unusable_models(edit, clip, out, tiny_model, tmp_path):
     assert names(out) == []
 
 
-def test_ctrl_c_leaves_nothing(clip, out, tiny_model):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing(number, clip, out, tiny_model):
     command = [sys.executable, "-m", "icve.cli", "edit", clip, "blue", "-o", out / "a.mp4"]
     process = subprocess.Popen(
         [*map(str, command), "--model", str(tiny_model), "--steps", "100000"],
@@ -284,7 +285,7 @@ def test_ctrl_c_leaves_nothing(clip, out, tiny_model):
         line = process.stderr.readline()
         assert line, shown
         shown += line
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 130
     assert errors.strip() == "icve: interrupted"

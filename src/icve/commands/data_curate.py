@@ -1,7 +1,6 @@
 """`icve data curate VIDEOS… -o OUT [key=value …]`: raw footage to unpaired clip pairs with instructions."""
 
 import argparse
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
         print_plan(videos, config)
         return 0
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        curate(videos, args.output, config)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    curate(videos, args.output, config)
     print(describe_run(args.output))
     return 0 if number_of_pairs(args.output) else 1
 
@@ -57,7 +52,3 @@ def is_override(text: str) -> bool:
     """Whether an argument is a key of the config: a file of that name would have to be written ./key=value."""
     key, equals, _ = text.partition("=")
     return bool(equals) and all(part.isidentifier() or part.isdecimal() for part in key.split("."))
-
-
-def _interrupt(_signal: int, _frame: Any) -> None:
-    raise KeyboardInterrupt

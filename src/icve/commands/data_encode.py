@@ -50,21 +50,15 @@ def run(args: argparse.Namespace) -> int:
     bars = {
         name: tqdm(total=total, desc=name, unit=name[:-1], position=i) for i, (name, total) in enumerate(totals.items())
     }
-    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         encode = _encode if args.processes == 1 else _encode_in_processes
         encode(args, lambda name, count: bars[name].update(count) and None)
     finally:
-        signal.signal(signal.SIGTERM, previous)
         for bar in bars.values():
             bar.close()
     left = len(shards_to_encode(files))
     print(f"{args.set}: " + (f"{left} shards are left to other processes." if left else "encoded."))
     return 0
-
-
-def _interrupt(_signal: int, _frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def _encode(args: argparse.Namespace, report: Report, index: int = 0) -> None:
@@ -134,7 +128,7 @@ def _encode_in_processes(args: argparse.Namespace, report: Report) -> None:
 def _work(args: argparse.Namespace, index: int, reports: Any) -> None:
     import torch
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // args.processes))
     parent = multiprocessing.parent_process()
 

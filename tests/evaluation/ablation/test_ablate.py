@@ -139,7 +139,7 @@ def test_an_ablation_from_the_command_line_stopped_and_gone_on_with(tmp_path, ca
     process = start(command)
     while not list(out.glob("runs/*/checkpoints/*")) and process.poll() is None:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGTERM)
     assert process.wait(120) == 130
     assert not (out / "tiny.json").exists()
 
