@@ -35,7 +35,6 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, what shells expect
 OPTIONAL = {
     "pyarrow": "train",
     "tensorboard": "train",
-    "scenedetect": "curate",
     "httpx2": "curate",
     "scipy": "evaluate",
 }  # their extras

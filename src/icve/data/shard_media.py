@@ -1,6 +1,7 @@
 """Clips to the bytes of an MP4 or PNG file and back, the same bytes for the same clip."""
 
 import io
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import av
 import numpy as np
 from av.codec.context import ThreadType
 from av.error import FFmpegError
+from av.video.frame import VideoFrame
 from PIL import Image
 
 from icve.data.buckets import Bucket
@@ -18,38 +20,68 @@ from icve.video.info import describe
 from icve.video.opening import Damage, decode
 
 MAX_RATE = 1000  # frames a second
-# What makes x264 give the same bytes every time: its output depends on the number of threads, and for pictures of
-# 96 pixels and less (core 165) its macroblock tree differs from process to process.
-SAME_BYTES = {"threads": "1", "mbtree": "0"}
+CODING = {
+    # What makes x264 give the same bytes every time: its output depends on the number of threads, and for pictures of
+    # 96 pixels and less (core 165) its macroblock tree differs from process to process.
+    "threads": "1",
+    "mbtree": "0",
+    # Variable-length codes instead of arithmetic coding: clips are read many times for once that they are written, and
+    # take 0.58 of the time to decode and 0.86 to encode, in files 9% larger (film at 240x416, CRF 14).
+    "coder": "vlc",
+}
 
 
 def encode_clip(frames: np.ndarray, fps: float, *, quality: int, lossless: bool) -> bytes:
-    """A clip (F, H, W, 3) uint8 as H.264 in MP4, or as PNG when F is 1.
-
-    `quality` is H.264's constant rate factor, 0 (best) to 51. Videos are BT.709 4:2:0 in limited range, the form
-    that every player reads, or with `lossless` RGB, where every pixel comes back exactly (5 to 10 times the size).
-    """
+    """A clip (F, H, W, 3) uint8 as H.264 in MP4 (see `encode_video`), or as PNG when F is 1."""
     if len(frames) == 1:
         image = io.BytesIO()
         Image.fromarray(frames[0]).save(image, "PNG")
         return image.getvalue()
+    coded = (_to_frame(image, lossless) for image in frames)
+    return encode_video(coded, frames.shape[1:3], fps, quality=quality, lossless=lossless)
+
+
+def _to_frame(image: np.ndarray, lossless: bool) -> VideoFrame:
+    image = np.ascontiguousarray(image)
+    if lossless:
+        return VideoFrame.from_ndarray(image, "rgb24")
+    return color.rgb_to_yuv(image, color.BT709, full_range=False, halve_chroma=True)
+
+
+def encode_video(
+    frames: Iterable[VideoFrame],
+    size: tuple[int, int],
+    fps: float,
+    *,
+    quality: int,
+    lossless: bool,
+    preset: str = "medium",
+) -> bytes:
+    """Frames as H.264 in MP4, the same bytes for the same frames.
+
+    Args:
+        frames: yuv420p in BT.709 and limited range, the form that every player reads; or with `lossless` rgb24 or gbrp,
+            where every pixel comes back exactly (5 to 10 times the size).
+        size: their height and width.
+        fps: frames a second.
+        quality: H.264's constant rate factor, 0 (best) to 51.
+        lossless: see `frames`.
+        preset: of x264.
+    """
     buffer = io.BytesIO()
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(buffer, "w", format="mp4") as output:
         stream: Any = output.add_stream("libx264rgb" if lossless else "libx264", rate=rate)
-        stream.height, stream.width = frames.shape[1:3]
+        stream.height, stream.width = size
         stream.pix_fmt = "rgb24" if lossless else "yuv420p"
-        stream.options = ({"qp": "0"} if lossless else {"crf": str(quality)}) | SAME_BYTES
+        stream.options = ({"qp": "0"} if lossless else {"crf": str(quality)}) | {"preset": preset} | CODING
         context = stream.codec_context
         context.thread_count = 1
         context.color_primaries = context.color_trc = color.BT709
         context.colorspace = color.RGB if lossless else color.BT709
         context.color_range = color.FULL if lossless else color.LIMITED
-        for image in frames:
-            if lossless:
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
-            else:
-                frame = color.rgb_to_yuv(np.ascontiguousarray(image), color.BT709, full_range=False, halve_chroma=True)
+        for number, frame in enumerate(frames):
+            frame.pts, frame.time_base = number, 1 / rate
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     return buffer.getvalue()

@@ -27,6 +27,18 @@ def scene(seed: int, frames: int, height: int = 96, width: int = 160, *, speed: 
     return np.rint(np.stack(moved)).astype(np.uint8)
 
 
+def jumpy(seed: int, frames: int) -> np.ndarray:
+    """Small pictures (frames, 36, 64, 3) uint8: cuts, flashes, stills, noise, pans, changes of the light."""
+    rng = np.random.default_rng(seed)
+    shots: list[np.ndarray] = []
+    while sum(map(len, shots)) < frames:
+        shot = scene(int(rng.integers(1000)), int(rng.integers(1, 40)), 36, 64, speed=rng.choice([0, 0.5, 3]))
+        noise = rng.normal(0, rng.choice([0, 4, 20]), shot.shape)
+        light = 1 + rng.choice([0, 0.5]) * (rng.random((len(shot), 1, 1, 1)) - 0.5)
+        shots.append((light * shot + noise).clip(0, 255).astype(np.uint8))
+    return np.concatenate(shots)[:frames]
+
+
 def write(
     path: Path,
     frames: np.ndarray,

@@ -159,6 +159,8 @@ def test_borders_are_cut_off_and_pixels_made_square(tmp_path: Path):
 
 def test_the_same_clip_is_the_same_bytes_at_any_time(tmp_path: Path):
     add_captions(footage.write(tmp_path / "videos/a.mp4", footage.scene(3, 60)))
+    boxed = np.pad(footage.scene(4, 60), ((0, 0), (12, 12), (0, 0), (0, 0)))
+    add_captions(footage.write(tmp_path / "videos/b.mp4", boxed))
     for name, keep in (("one", 0), ("two", 512)):
         keys = config(buckets=["9x32x48"], read={"keep": keep})
         curate([str(tmp_path / "videos")], tmp_path / name, keys, progress=False)

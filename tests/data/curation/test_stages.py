@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scenedetect import FrameTimecode
+from scenedetect.detectors import AdaptiveDetector
 
 from icve.data.buckets import Bucket
 from icve.data.curation.config import BasicConfig, ClipsConfig, CurationConfig, MotionConfig, PairsConfig, ScenesConfig
+from icve.data.curation.detectors import CutMeter
 from icve.data.curation.measuring import Footage, UnusableFileError, measure
-from icve.data.curation.records import Scene, StageCount
+from icve.data.curation.records import Clip, Scene, StageCount
 from icve.data.curation.stages.basic import BasicFilter
 from icve.data.curation.stages.clips import ClipCutter, nearest
 from icve.data.curation.stages.motion import MotionFilter
@@ -18,8 +21,8 @@ from icve.data.curation.stages.scenes import SceneSplit
 from tests.data.curation import footage
 
 
-def measured(tmp_path: Path, frames: np.ndarray, **options) -> Footage:
-    return measure(footage.write(tmp_path / "video.mp4", frames, **options), CurationConfig())
+def measured(tmp_path: Path, frames: np.ndarray, **config) -> Footage:
+    return measure(footage.write(tmp_path / "video.mp4", frames), CurationConfig(**config))
 
 
 def split(found: Footage, **config) -> list[tuple[int, int]]:
@@ -32,6 +35,25 @@ def test_cuts_are_found_to_the_frame(tmp_path: Path):
     assert found.cuts == np.cumsum(lengths)[:-1].tolist()
     assert split(found, margin=2) == [(0, 28), (32, 52), (65, 102), (106, 134)]  # without the scene of 9
     assert split(found, margin=0, min_frames=9) == [(0, 30), (30, 54), (54, 63), (63, 104), (104, 134)]
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"window": 3, "threshold": 1.5, "min_content": 4, "min_gap": 1}, {"window": 1, "min_gap": 12}]
+)
+def test_cuts_are_those_of_pyscenedetect(config: dict[str, float]):
+    scenes = ScenesConfig(**config)
+    theirs = AdaptiveDetector(
+        adaptive_threshold=scenes.threshold,
+        min_scene_len=scenes.min_gap,
+        window_width=scenes.window,
+        min_content_val=scenes.min_content,
+    )
+    ours, expected = CutMeter(scenes), []
+    for number, image in enumerate(footage.jumpy(0, 600)):
+        ours.observe_small(number, image)
+        expected += [cut.frame_num for cut in theirs.process_frame(FrameTimecode(number, 25.0), image)]
+    assert ours.cuts == expected
+    assert len(expected) > 10
 
 
 @pytest.mark.parametrize("length", [10, 24])
@@ -83,6 +105,27 @@ def test_files_that_are_too_short_or_bordered_are_dropped(tmp_path: Path):
     kept = BasicFilter(BasicConfig(min_seconds=1, borders="keep"))(found, StageCount("basic"))
     assert kept is not None
     assert kept.inside == (0, 0, 136, 160)
+
+
+def test_frames_are_kept_without_the_borders_that_the_first_shows(tmp_path: Path):
+    pictures = footage.scene(2, 60, height=216, width=160)
+    boxed = np.pad(pictures, ((0, 0), (24, 24), (0, 0), (0, 0)))
+    dark = boxed.copy()
+    dark[:, 24:28] //= np.where(np.arange(60) < 10, 12, 1).astype(np.uint8)[
+        :, None, None, None
+    ]  # the first frame's top
+    black = boxed * (np.arange(60) >= 10).astype(np.uint8)[:, None, None, None]
+    for frames, inside, held in (
+        (pictures, (0, 0, 216, 160), True),
+        (boxed, (26, 0, 212, 160), True),
+        (dark, (30, 0, 208, 160), True),  # four lines less are no matter
+        (black, (26, 0, 212, 160), False),
+    ):
+        found = measured(tmp_path, frames, buckets=["17x48x80"])
+        assert found.inside == inside
+        clip = Clip("", 0, "17x48x80", 24, tuple(range(17)), 0, 17 / 24, 1)
+        assert found.kept is not None
+        assert found.kept.holds(clip, found.inside) == held
 
 
 def test_a_plain_backdrop_is_no_border(tmp_path: Path):

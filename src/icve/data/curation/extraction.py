@@ -1,9 +1,7 @@
 """The frames of the clips that are in a pair: kept when the file was measured, or else from a second pass over it."""
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from typing import Any
 
 import av
@@ -17,7 +15,7 @@ from icve.data.curation.config import VideoConfig
 from icve.data.curation.measuring import Footage
 from icve.data.curation.records import Clip
 from icve.data.curation.scaling import Scaler
-from icve.data.shard_media import SAME_BYTES
+from icve.data.shard_media import encode_video
 from icve.errors import InputError
 from icve.video import color
 from icve.video.opening import Damage, decode, open_video
@@ -40,7 +38,7 @@ class Extractor:
             InputError: the file is not what it was when it was measured.
         """
         kept = self.footage.kept
-        if kept is not None and all(kept.holds(clip) for clip in clips):
+        if kept is not None and all(kept.holds(clip, self.footage.inside) for clip in clips):
             return {clip.id: [kept.frames[number] for number in clip.frames] for clip in clips}
         if self.footage.exact:
             try:
@@ -114,25 +112,9 @@ class _LostFrameError(Exception):
 
 
 def encode_frames(frames: Sequence[VideoFrame], fps: float, config: VideoConfig) -> bytes:
-    """Frames of `Extractor.read` as H.264 in MP4, the same bytes for the same frames."""
-    buffer = io.BytesIO()
-    rate = Fraction(fps).limit_denominator(1001)
-    with av.open(buffer, "w", format="mp4") as output:
-        stream: Any = output.add_stream("libx264rgb" if config.lossless else "libx264", rate=rate)
-        stream.height, stream.width = frames[0].height, frames[0].width
-        stream.pix_fmt = "rgb24" if config.lossless else "yuv420p"
-        loss = {"qp": "0"} if config.lossless else {"crf": str(config.quality)}
-        stream.options = loss | {"preset": config.preset} | SAME_BYTES
-        context = stream.codec_context
-        context.thread_count = 1
-        context.color_primaries = context.color_trc = color.BT709
-        context.colorspace = color.RGB if config.lossless else color.BT709
-        context.color_range = color.FULL if config.lossless else color.LIMITED
-        for number, frame in enumerate(frames):
-            frame.pts, frame.time_base = number, 1 / rate
-            output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
-    return buffer.getvalue()
+    """Frames of `Extractor.read` as the config wants them."""
+    size = frames[0].height, frames[0].width
+    return encode_video(frames, size, fps, quality=config.quality, lossless=config.lossless, preset=config.preset)
 
 
 def to_rgb(frames: Iterable[VideoFrame]) -> np.ndarray:

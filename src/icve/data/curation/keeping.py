@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from av.video.frame import VideoFrame
 
 from icve.data.buckets import Bucket
+from icve.data.curation.meters import BorderMeter
 from icve.data.curation.records import Clip
-from icve.data.curation.scaling import Scaler
+from icve.data.curation.scaling import Inside, Scaler, shown_size
 from icve.video.info import VideoInfo
 
 
@@ -15,45 +16,41 @@ class FrameKeeper:
     """All frames of a file, as long as they fit into a limit; then none.
 
     To scale a frame costs a tenth to a quarter of decoding it, and a second pass decodes most of a file again, as clips
-    are spread over it and key frames are rare.
+    are spread over it and key frames are rare. The borders that the first frame shows are taken for the file's: where
+    that proves wrong, as after a beginning in the dark, the frames are of no use.
 
     Attributes:
-        size: height and width, those of the bucket that is nearest in shape.
         frames: one for each of the file's.
     """
 
     def __init__(
-        self, info: VideoInfo, buckets: Sequence[Bucket], max_upscale: float, *, lossless: bool, limit: float
+        self,
+        info: VideoInfo,
+        borders: BorderMeter | None,
+        buckets: Sequence[Bucket],
+        max_upscale: float,
+        *,
+        lossless: bool,
+        limit: float,
     ) -> None:
         """
         Args:
             info: of the file.
+            borders: tells of the picture's borders from its first frame on; None: they are to stay.
             buckets: that clips may have.
             max_upscale: see `ClipsConfig`.
             lossless: see `Scaler`.
             limit: bytes.
         """
-        height, width = float(info.height), info.width * float(info.sample_aspect_ratio or 1)
-        if info.rotation % 180:
-            height, width = info.height * float(info.sample_aspect_ratio or 1), float(info.width)
-        large = [b for b in buckets if max(b.height / height, b.width / width) <= max_upscale]
+        self.info, self.borders, self.buckets, self.max_upscale = info, borders, buckets, max_upscale
+        self.lossless, self.left = lossless, limit
         self.frames: list[VideoFrame] = []
-        self.left = limit
         self.scaler: Scaler | None = None
-        if large:
-            shape = math.log(height / width)
-            nearest = min(
-                large, key=lambda b: (round(abs(shape - math.log(b.height / b.width)), 2), -b.height * b.width)
-            )
-            self.size = nearest.height, nearest.width
-            self.cost = math.prod(self.size) * (3 if lossless else 1.5)
-            if (info.frames or 0) * self.cost <= limit:
-                stored = info.stored_size
-                self.inside = (0, 0, stored[1], stored[0])
-                self.scaler = Scaler(info, self.inside, self.size, lossless=lossless)
 
-    def observe(self, _number: int, _time: float, frame: VideoFrame) -> None:
+    def observe(self, number: int, _time: float, frame: VideoFrame) -> None:
         """The next frame; it loses its time."""
+        if number == 0:
+            self._begin()
         if self.scaler is None:
             return
         self.left -= self.cost
@@ -62,6 +59,20 @@ class FrameKeeper:
         else:
             self.frames.append(self.scaler(frame))
 
-    def holds(self, clip: Clip) -> bool:
-        """Whether the frames are those of this clip."""
-        return self.scaler is not None and Bucket.parse(clip.bucket)[1:] == self.size
+    def _begin(self) -> None:
+        inside = self.borders.inside() if self.borders else (0, 0, *self.info.stored_size[::-1])
+        height, width = shown_size(self.info, inside)
+        large = [b for b in self.buckets if max(b.height / height, b.width / width) <= self.max_upscale]
+        if not large:
+            return
+        shape = math.log(height / width)
+        nearest = min(large, key=lambda b: (round(abs(shape - math.log(b.height / b.width)), 2), -b.height * b.width))
+        size = nearest.height, nearest.width
+        self.cost = math.prod(size) * (3 if self.lossless else 1.5)
+        if (self.info.frames or 0) * self.cost <= self.left:
+            self.scaler = Scaler(self.info, inside, size, lossless=self.lossless)
+
+    def holds(self, clip: Clip, inside: Inside) -> bool:
+        """Whether the frames are those of this clip, of a picture with these borders."""
+        scaler = self.scaler
+        return scaler is not None and scaler.inside == inside and scaler.size == Bucket.parse(clip.bucket)[1:]

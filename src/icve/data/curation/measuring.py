@@ -11,20 +11,11 @@ import numpy as np
 from av.codec.context import ThreadType
 
 from icve.data.curation.config import CurationConfig
+from icve.data.curation.detectors import SMALL, BlendMeter, CutMeter, Detector
 from icve.data.curation.keeping import FrameKeeper
-from icve.data.curation.meters import (
-    SMALL,
-    BlendMeter,
-    BorderMeter,
-    CutMeter,
-    Detector,
-    Meter,
-    MotionMeter,
-    ScoreMeter,
-    Shrinker,
-    ThumbnailMeter,
-)
+from icve.data.curation.meters import BorderMeter, Meter, MotionMeter, ScoreMeter, Shrinker, ThumbnailMeter
 from icve.data.curation.quality import QualityMeter
+from icve.data.curation.scaling import Inside
 from icve.errors import InputError
 from icve.video.info import VideoInfo, describe
 from icve.video.opening import Damage, cut_short, decode, header_seconds, open_video
@@ -54,7 +45,7 @@ class Footage:
         motion: (first frame, second frame, flow in hundredths of the diagonal a second).
         thumbnails: (n, 54, 96, 3) uint8 BGR of the frames `thumbnail_frames`, one a second.
         scores: of the quality meters by name, (frame, score) each.
-        kept: the frames themselves, where they are few and have no borders.
+        kept: the frames themselves, where they are few.
     """
 
     path: Path
@@ -62,7 +53,7 @@ class Footage:
     info: VideoInfo
     pts: np.ndarray
     exact: bool
-    inside: tuple[int, int, int, int]
+    inside: Inside
     cuts: list[int]
     blends: list[tuple[int, int]]
     motion: list[tuple[int, int, float]]
@@ -150,6 +141,7 @@ def _measure(path: Path, config: CurationConfig, scorers: Sequence[QualityMeter]
                 unit = max(1, round(1 / (info.average_rate * info.time_base)))
                 keeper = FrameKeeper(
                     info,
+                    None if config.basic.borders == "keep" else borders,
                     config.sizes,
                     config.clips.max_upscale,
                     lossless=config.video.lossless,
@@ -187,21 +179,20 @@ def _measure(path: Path, config: CurationConfig, scorers: Sequence[QualityMeter]
             raise UnusableFileError(f"{path} is cut short or damaged: {len(pts)} frames could be decoded.")
     for detector in detectors:
         detector.finish()
-    inside = borders.inside()
     return Footage(
         path=path,
         content=content,
         info=info,
         pts=np.array(pts),
         exact=exact,
-        inside=inside,
+        inside=borders.inside(),
         cuts=[cut for detector in detectors for cut in detector.cuts],
         blends=[blend for detector in detectors for blend in detector.blends],
         motion=motion.samples,
         thumbnails=np.stack(thumbnails.images),
         thumbnail_frames=np.array(thumbnails.frames),
         scores={meter.scorer.name: meter.samples for meter in meters},
-        kept=keeper if keeper.scaler is not None and keeper.inside == inside else None,
+        kept=keeper,
     )
 
 

@@ -1,6 +1,5 @@
 """What is measured of footage while it is decoded, frame by frame, in little memory."""
 
-from collections import deque
 from typing import Protocol
 
 import cv2
@@ -8,12 +7,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from icve.data.curation.config import MotionConfig, ScenesConfig
+from icve.data.curation.config import MotionConfig
 from icve.data.curation.quality import QualityMeter
 
-# PySceneDetect's metric is a mean over the picture; 64x36 gives the same cuts as larger frames at a fraction of the
-# time, and costs less than decoding even for tiny videos.
-SMALL = (64, 36)
 FLOW_WIDTH = 128
 FLOW_GAP = 1 / 12  # seconds between the two frames of a flow: one or two frames, so that fast things are not lost
 THUMBNAIL = (96, 54)
@@ -22,6 +18,7 @@ BORDER_EVERY = 1.0
 BORDER_SPREAD = 20  # 8-bit levels: coding noise inside a bar of one colour
 BORDER_DRIFT = 6.0
 BORDER_SMEAR = 2  # lines next to a bar, which coding has mixed with it
+BORDER_SAME = 0.97  # of the picture's height or width: what less is shown does not matter
 BORDER_SHARE = 0.9  # of the samples; subtitles may stand in a bar now and then
 
 
@@ -32,145 +29,21 @@ class Meter(Protocol):
         """The frame with this number, shown at `time` seconds."""
 
 
-class Detector(Protocol):
-    """Finds where shots end, from small pictures.
-
-    Attributes:
-        cuts: the number of each frame that a new shot begins with.
-        blends: the first and last frame of each gradual transition.
-    """
-
-    cuts: list[int]
-    blends: list[tuple[int, int]]
-
-    def observe_small(self, number: int, image: np.ndarray) -> None:
-        """`image` is (36, 64, 3) uint8 BGR."""
-
-    def finish(self) -> None:
-        """The file has ended."""
-
-
 class Shrinker:
     """Decoded frames as small arrays, through swscale's fastest path."""
 
     def __init__(self) -> None:
-        self.reformatter = VideoReformatter()
+        # One for each use: a reformatter that is asked for another size sets itself up anew, which takes longer than
+        # to scale a frame.
+        self.reformatters: dict[tuple[int, int, str], VideoReformatter] = {}
 
     def __call__(self, frame: VideoFrame, width: int, height: int, form: str) -> np.ndarray:
         """(height, width, 3) for form "bgr24" or "rgb24", (height, width) for "gray8"; uint8."""
-        small = self.reformatter.reformat(
-            frame, width, height, form, interpolation=Interpolation.FAST_BILINEAR, threads=1
-        )
+        use = width, height, form
+        if use not in self.reformatters:
+            self.reformatters[use] = VideoReformatter()
+        small = self.reformatters[use].reformat(frame, *use, interpolation=Interpolation.FAST_BILINEAR, threads=1)
         return small.to_ndarray()
-
-
-class CutMeter:
-    """Hard cuts, by PySceneDetect's adaptive detector.
-
-    Attributes:
-        cuts: the number of each frame that a new shot begins with.
-    """
-
-    def __init__(self, config: ScenesConfig) -> None:
-        from scenedetect.detectors import AdaptiveDetector
-
-        self.detector = AdaptiveDetector(
-            adaptive_threshold=config.threshold,
-            min_scene_len=config.min_gap,
-            window_width=config.window,
-            min_content_val=config.min_content,
-        )
-        self.cuts: list[int] = []
-        self.blends: list[tuple[int, int]] = []
-
-    def observe_small(self, number: int, image: np.ndarray) -> None:
-        """`image` is (36, 64, 3) uint8 BGR."""
-        from scenedetect import FrameTimecode
-
-        # Frame numbers are all that the detector goes by; the rate only has to be some number.
-        for cut in self.detector.process_frame(FrameTimecode(number, 25.0), image):
-            self.cuts.append(cut.frame_num)
-
-    def finish(self) -> None:
-        """What ends the file is no cut."""
-
-
-class BlendMeter:
-    """Fades and dissolves: stretches where each picture is the average of an earlier and a later one.
-
-    A picture in the middle of a linear blend is exactly that average, and differs much from both. A moving picture
-    differs as much, but is not the average. On 16x9 fields the motion inside the two shots matters little; that the
-    whole picture holds to it as well tells a blend from a slow pan.
-
-    Attributes:
-        blends: the first and last frame of each.
-    """
-
-    FIELDS = (16, 9)
-    # (frames before and after, how far the middle may be from the average, as a share of the change between the ends).
-    # Measured on 60 shots of dancing people, a car race and animation and on 60 pans and zooms over photographs: one of
-    # each is taken for a blend, and of dissolves of 8, 12, 24 and 48 frames 85, 78, 78 and 70% are found.
-    LOOKS = ((4, 0.25), (6, 0.3))
-    WHOLE_SHARE = 0.35  # the same for the picture of 64x36
-    CHANGE = 10.0  # 8-bit levels between the ends of a look
-    WHOLE = 15.0  # levels between the ends of a whole transition
-    MIDDLE = 0.35  # and how far its middle may be from their average
-    LONGEST = 120  # frames: what goes on for longer is no transition
-
-    def __init__(self) -> None:
-        self.reach = max(reach for reach, _ in self.LOOKS)
-        self.recent: deque[tuple[int, np.ndarray, np.ndarray]] = deque(maxlen=2 * self.reach + 1)
-        self.cuts: list[int] = []
-        self.blends: list[tuple[int, int]] = []
-        self.open: list[tuple[int, np.ndarray]] = []  # the frames so far of a stretch that may be one
-        self.last = self.hits = 0  # its last frame for certain, and in how many of its frames it was seen
-
-    def observe_small(self, number: int, image: np.ndarray) -> None:
-        """`image` is (36, 64, 3) uint8 BGR."""
-        self.recent.append((number, cv2.resize(image, self.FIELDS, interpolation=cv2.INTER_AREA), image))
-        if len(self.recent) <= 2 * self.reach:
-            return
-        found = next((reach for reach, share in self.LOOKS if self._is_blend(reach, share)), None)
-        middle = number - self.reach
-        if self.open:
-            self.open.append(self.recent[-1][:2])
-        if found is not None:
-            self.open = self.open or [each[:2] for each in list(self.recent)[self.reach - found :]]
-            self.last = middle + found
-            self.hits += 1
-        if self.open and (self.recent[0][0] > self.last or len(self.open) > self.LONGEST):
-            self._close()
-
-    def _is_blend(self, reach: int, share: float) -> bool:
-        before, middle, after = (self.recent[self.reach + k] for k in (-reach, 0, reach))
-        change = _difference(before[1], after[1])
-        if change < self.CHANGE or _from_average(before[1], middle[1], after[1]) > share * change:
-            return False
-        return _from_average(before[2], middle[2], after[2]) <= self.WHOLE_SHARE * _difference(before[2], after[2])
-
-    def _close(self) -> None:
-        stretch = [(number, image) for number, image in self.open if number <= self.last]
-        (first, before), (_, middle), (last, after) = stretch[0], stretch[len(stretch) // 2], stretch[-1]
-        change = _difference(before, after)
-        # What pans for long is, as a whole, not the average of its ends.
-        whole = self.hits > 1 and change >= self.WHOLE and _from_average(before, middle, after) <= self.MIDDLE * change
-        if whole and len(self.open) <= self.LONGEST:
-            self.blends.append((first, last))
-        self.open, self.hits = [], 0
-
-    def finish(self) -> None:
-        """The file ends: so does a fade to black."""
-        if self.open:
-            self._close()
-
-
-def _from_average(before: np.ndarray, middle: np.ndarray, after: np.ndarray) -> float:
-    return _difference(middle, cv2.addWeighted(before, 0.5, after, 0.5, 0))
-
-
-def _difference(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean absolute difference of two uint8 pictures."""
-    return cv2.norm(a, b, cv2.NORM_L1) / a.size
 
 
 class MotionMeter:
@@ -250,8 +123,17 @@ class BorderMeter:
                 lines.append((high - low <= BORDER_SPREAD, low))
 
     def inside(self) -> tuple[int, int, int, int]:
-        """Top, left, height and width of the stored picture without its borders; even numbers."""
-        (top, bottom), (left, right) = self._range(self.rows), self._range(self.columns)
+        """Top, left, height and width of the stored picture without its borders; even numbers.
+
+        What the first frame shows stays, where all frames say the same but for some lines more: frames are then at
+        hand that were scaled as they came.
+        """
+        ranges = []
+        for lines in (self.rows, self.columns):
+            first, (begin, end) = self._range(lines[:1]), self._range(lines)
+            near = begin <= first[0] and first[1] <= end and first[1] - first[0] >= BORDER_SAME * (end - begin)
+            ranges.append(first if near else (begin, end))
+        (top, bottom), (left, right) = ranges
         return top, left, bottom - top, right - left
 
     @staticmethod

@@ -20,17 +20,24 @@ MATRICES = {
     color.BT2020_CL: "bt2020",
 }
 
+Inside = tuple[int, int, int, int]  # top, left, height and width of the stored picture without its borders
+
+
+def shown_size(info: VideoInfo, inside: Inside) -> tuple[float, float]:
+    """Height and width of the picture without borders as it is seen: upright, its pixels made square."""
+    _, _, height, width = inside
+    size = float(height), width * float(info.sample_aspect_ratio or 1)
+    return size if info.rotation % 180 == 0 else size[::-1]
+
 
 class Scaler:
     """Decoded frames brought to a bucket's size: cropped about the centre of the picture inside the borders."""
 
-    def __init__(
-        self, info: VideoInfo, inside: tuple[int, int, int, int], size: tuple[int, int], *, lossless: bool
-    ) -> None:
+    def __init__(self, info: VideoInfo, inside: Inside, size: tuple[int, int], *, lossless: bool) -> None:
         """
         Args:
             info: of the file.
-            inside: top, left, height and width of the stored picture without its borders.
+            inside: the part of the stored picture to show.
             size: height and width of the upright result.
             lossless: gbrp instead of yuv420p in BT.709 and limited range.
         """

@@ -36,8 +36,4 @@ class BasicFilter:
             count.drop(reason)
             return None
         count.left = 1
-        return (
-            replace(footage, inside=whole, kept=None)
-            if footage.inside != whole and config.borders == "keep"
-            else footage
-        )
+        return replace(footage, inside=whole) if config.borders == "keep" else footage

@@ -13,6 +13,7 @@ from icve.data.curation.config import ClipsConfig, MotionConfig
 from icve.data.curation.measuring import Footage
 from icve.data.curation.randomness import generator
 from icve.data.curation.records import Clip, Scene, StageCount
+from icve.data.curation.scaling import shown_size
 from icve.data.curation.stages.motion import motion_of
 from icve.data.curation.stages.quality import scores_of
 
@@ -61,7 +62,7 @@ class ClipCutter:
 
     def _bucket(self, footage: Footage, scene: Scene) -> Bucket | str:
         """The bucket nearest in shape, then longest, that the scene fills twice without being made larger."""
-        height, width = shown_size(footage)
+        height, width = shown_size(footage.info, footage.inside)
         times = footage.times
         seconds = times[scene.stop - 1] - times[scene.first] + 1 / footage.rate
         large = [b for b in self.buckets if max(b.height / height, b.width / width) <= self.config.max_upscale]
@@ -140,14 +141,6 @@ def parts_between(footage: Footage, scene: Scene, events: Sequence[tuple[float, 
         Scene(scene.number, scene.first + int(a), scene.first + int(b))
         for a, b in zip(edges[::2], edges[1::2], strict=True)
     ]
-
-
-def shown_size(footage: Footage) -> tuple[float, float]:
-    """Height and width of the picture without borders as it is seen: upright, its pixels made square."""
-    _, _, height, width = footage.inside
-    shape = float(footage.info.sample_aspect_ratio or 1)
-    size = float(height), width * shape
-    return size if footage.info.rotation % 180 == 0 else size[::-1]
 
 
 def nearest(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
