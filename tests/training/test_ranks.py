@@ -27,11 +27,11 @@ from icve.training.flow_matching import InContextFlowMatching
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for the runs of all
 
-STEPS, MIDDLE = 20, 10
+STEPS, MIDDLE, CHANGE = 12, 6, 8  # and where the bucket changes
 LIMIT = 1e-5  # of the difference of losses
 WORLD = {"kind": "world", "pairs": "paired", "operations": {"recolour": 1, "add": 1}}
 STILLS = {"size": "1x32x32", "batch": 4}
-BUCKETS = [{"size": "1x32x32", "batch": 2, "stop": 14}, {"size": "5x32x32", "batch": 2, "start": 14}]
+BUCKETS = [{"size": "1x32x32", "batch": 2, "stop": CHANGE}, {"size": "5x32x32", "batch": 2, "start": CHANGE}]
 MINI: dict[str, Any] = {
     "kind": "editor",
     "start": "mini",

@@ -12,7 +12,8 @@ A pair of frames is compared in four steps, each of which may say "not sure":
 4. The frames are laid upon each other by the homography: most of the picture must match, and next to none of it match
    better if nothing had moved. This is what tells a camera from a thing that moves before it.
 What the first homography does not fit is tried again; of those that pass, the one that explains the most is taken.
-Then the clips are compared at other moments in the same way; all must agree.
+Then the clips are compared at other moments in the same way; all must agree, and in none may much of the picture have
+stayed where it was, be it beyond what both frames show: then it was a large thing that moved, before a plain scene.
 """
 
 from dataclasses import dataclass, replace
@@ -44,6 +45,7 @@ class CameraConfig(BaseModel):
     max_distortion: float = Field(default=0.06, gt=0, description="from a similarity, in diagonals of the frame")
     min_explained: float = Field(default=0.4, gt=0, le=1, description="of the shared part, what the change explains")
     max_contradicted: float = Field(default=0.07, ge=0, le=1, description="what no change would explain better")
+    max_still: float = Field(default=0.2, ge=0, description="what stayed for certain, in times of what is explained")
     disagreement: float = Field(default=0.45, ge=0, description="of the change, what other moments may differ by")
     # The least that is named. Shakes of a hand stay below a third of these.
     min_pan: float = Field(default=0.045, gt=0, description="of the width")
@@ -64,6 +66,8 @@ class CameraChange:
         roll: + clockwise, in degrees.
         inliers: share of the matched features that fit.
         explained: share of the textured part that both show which matches.
+        still: how much of the picture stayed where it was and does not match, in times of what matches; the most of all
+            moments.
         moments: of the clips that agree.
     """
 
@@ -73,6 +77,7 @@ class CameraChange:
     roll: float
     inliers: float
     explained: float
+    still: float = 0.0
     moments: int = 1
 
     def strengths(self, config: CameraConfig) -> dict[str, float]:
@@ -101,17 +106,17 @@ def estimate_camera(source: np.ndarray, target: np.ndarray, config: CameraConfig
     found = _compare(source[middle[0]], target[middle[1]], config)
     if found is None:
         return None
-    agreeing = 1
+    agreeing, still = 1, found.still
     for a, b in others:
         other = _compare(source[a], target[b], config)
         if other is None:
             continue
         if not _agree(found, other, config):
             return None
-        agreeing += 1
-    if others and agreeing == 1:
+        agreeing, still = agreeing + 1, max(still, other.still)
+    if (others and agreeing == 1) or still > config.max_still:
         return None
-    return replace(found, moments=agreeing)
+    return replace(found, moments=agreeing, still=still)
 
 
 def _moments(sources: int, targets: int) -> list[tuple[int, int]]:
@@ -155,6 +160,7 @@ WINDOW = 15  # pixels that are compared at a time
 STEP = 4
 FLAT = 3.0  # grey levels; with less deviation in a window there is nothing to compare
 ALIKE = 0.6  # correlation of two windows that show the same
+CERTAIN = 0.92  # and of two that do so for certain: chance lays many a smooth window upon one that is rather alike
 BETTER = 0.15  # by how much a correlation must be higher to speak against the other
 
 
@@ -210,10 +216,10 @@ def _judge(
         return None, 0.0
     if _cells(q[fits], matrix, a.gray.shape) < config.min_cells:
         return None, 0.0
-    explained, contradicted, covered = _overlay(a, b, matrix, change.zoom)
-    if explained < config.min_explained or contradicted > config.max_contradicted:
+    laid = _overlay(a, b, matrix, change.zoom)
+    if laid.explained < config.min_explained or laid.contradicted > config.max_contradicted:
         return None, 0.0
-    return replace(change, inliers=float(fits.mean()), explained=explained), covered
+    return replace(change, inliers=float(fits.mean()), explained=laid.explained, still=laid.still), laid.covered
 
 
 def _match(a: np.ndarray, b: np.ndarray, ratio: float) -> np.ndarray:
@@ -285,30 +291,46 @@ def _cells(points: np.ndarray, matrix: np.ndarray, shape: tuple[int, int]) -> in
     return int((counts >= 2).sum())
 
 
-def _overlay(a: _View, b: _View, matrix: np.ndarray, zoom: float) -> tuple[float, float, float]:
-    """Lays one frame upon the other, in the frame of the wider view.
+@dataclass(frozen=True)
+class _Overlay:
+    """How well one frame, laid upon the other, matches it.
 
-    Returns:
-        Of the textured part that both show: the share that the change explains, and the share that fits better when
-        nothing is moved at all. Then what the change explains as a share of the whole narrower view.
+    Attributes:
+        explained: of the textured part that both show, the share that matches.
+        contradicted: of the same, the share that matches better when nothing is moved at all.
+        covered: what matches, as a share of the whole narrower view.
+        still: what matches for certain, and only, when nothing is moved; all over the picture, in times of `explained`.
     """
+
+    explained: float = 0.0
+    contradicted: float = 1.0
+    covered: float = 0.0
+    still: float = 0.0
+
+
+def _overlay(a: _View, b: _View, matrix: np.ndarray, zoom: float) -> _Overlay:
+    """Lays one frame upon the other, in the frame of the wider view."""
     if zoom > 1:
         a, b, matrix = b, a, np.linalg.inv(matrix)
     height, width = b.gray.shape
     laid = cv2.warpPerspective(a.soft, matrix, (width, height))
     inside = cv2.warpPerspective(np.ones_like(a.soft), matrix, (width, height))
-    moved, texture = _correlation(laid, b.soft)
-    still, _ = _correlation(a.soft, b.soft)
-    whole = cv2.erode(inside, np.ones((WINDOW, WINDOW))) > 0.99
-    use = np.zeros_like(whole)
-    use[::STEP, ::STEP] = True
-    use &= whole & (texture > FLAT)
+    places = slice(None, None, STEP), slice(None, None, STEP)
+    moved, texture = (image[places] for image in _correlation(laid, b.soft))
+    still, still_texture = (image[places] for image in _correlation(a.soft, b.soft))
+    whole = cv2.erode(inside, np.ones((WINDOW, WINDOW)))[places] > 0.99
+    use = whole & (texture > FLAT)
     if use.sum() < 20:
-        return 0.0, 1.0, 0.0
-    moved, still = moved[use], still[use]
-    explained, contradicted = moved > ALIKE, (still > ALIKE) & (still > moved + BETTER)
-    narrower = height * width / STEP**2 / max(zoom, 1 / zoom) ** 2
-    return float(explained.mean()), float(contradicted.mean()), float(explained.sum() / narrower)
+        return _Overlay()
+    better = still > moved + BETTER
+    explained = use & (moved > ALIKE)
+    stayed = (still_texture > FLAT) & (still > CERTAIN) & (better | (inside[places] < 0.5))
+    return _Overlay(
+        explained=float(explained.sum() / use.sum()),
+        contradicted=float((use & better & (still > ALIKE)).sum() / use.sum()),
+        covered=float(explained.sum() / (height * width / STEP**2 / max(zoom, 1 / zoom) ** 2)),
+        still=float(stayed.sum() / max(1, explained.sum())),
+    )
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import numpy as np
 from icve.data.curation.camera import CameraChange, CameraConfig, estimate_camera
 from icve.data.curation.records import Instruction
 
-METHOD = "camera/1"
+METHOD = "camera/2"
 SLIGHTLY, FAR = 1.6, 5.0  # times the least that is named: below and above these the amount is said
 SECOND = 0.5  # a second component is said if it has this share of the strongest one's strength
 

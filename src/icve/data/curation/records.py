@@ -12,7 +12,7 @@ class Instruction:
         type: one of `icve.data.pairs.base.TYPES`.
         source_caption, target_caption: what the clips show, where that is known.
         scores: what its maker measured, by name.
-        method: its maker with its version, such as "camera/1".
+        method: its maker with its version, such as "camera/2".
     """
 
     text: str
