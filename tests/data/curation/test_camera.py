@@ -55,6 +55,8 @@ def test_the_direction_is_the_cameras(move: dict[str, float], words: str):
         assert said is not None
         assert said.type == "camera"
         assert said.method == "camera/2"
+        assert said.scores[name] == pytest.approx(value, rel=0.15, abs=0.01)
+        assert 0 <= said.scores["still"] < CONFIG.max_still
         assert set(words.split()) & {word.removesuffix("wards") for word in said.text.rstrip(".").split()}
         assert " and " not in said.text
     back = estimate_camera(target, source)

@@ -36,8 +36,8 @@ def camera_instruction(
     text = word_change(change, config, rng) if change is not None else None
     if change is None or text is None:
         return None
-    scores = {name: round(float(getattr(change, name)), 4) for name in ("pan", "tilt", "zoom", "roll")}
-    scores |= {"inliers": round(change.inliers, 4), "explained": round(change.explained, 4)}
+    names = "pan", "tilt", "zoom", "roll", "inliers", "explained", "still"
+    scores = {name: round(float(getattr(change, name)), 4) for name in names}
     return Instruction(text, "camera", scores=scores, method=METHOD)
 
 
