@@ -1,6 +1,7 @@
-"""Fixtures that every test may use: the tiny model of real components, built once a session."""
+"""What every test starts from, and fixtures that it may use: the tiny model of real components, built once a session."""
 
 import logging
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from icve import InContextVideoEditPipeline
 from tests import tiny
 from tests.vlm_server import vlm_server  # noqa: F401  (a fixture: started once, when a test first needs it)
 
+# A shell's background job ignores Ctrl-C, and so would the commands that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 for library_logging in (diffusers_logging, transformers_logging):
     library_logging.disable_progress_bar()
