@@ -1,4 +1,4 @@
-"""What every test starts from, and fixtures that it may use: the tiny model of real components, built once a session."""
+"""What every test starts from, and fixtures it may use: the tiny model of real components, built once a session."""
 
 import logging
 import signal

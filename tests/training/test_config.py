@@ -1,5 +1,6 @@
 """Configs: every shipped one loads, and a mistake is one sentence."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,20 @@ def test_unreadable(tmp_path):
     broken.write_text("a: [")
     with pytest.raises(InputError, match="cannot be read"):
         load_config(broken)
+
+
+@pytest.mark.parametrize("begun", ["bf16", "fp32"])
+def test_a_run_goes_on_in_the_precision_it_began_in(begun, tmp_path):
+    """The trial that settles "auto" may come out otherwise at another time."""
+    run = tmp_path / "run"
+    run.mkdir()
+    chosen = load_config(BASE, [f"output={run}"]).precision
+    (run / "config.json").write_text(json.dumps({"precision": begun}))
+    assert load_config(BASE, [f"output={run}"]).precision == chosen, "there is nothing to go on from"
+    (run / "checkpoints").mkdir()
+    assert load_config(BASE, [f"output={run}"]).precision == begun
+    other = "fp32" if begun == "bf16" else "bf16"
+    assert load_config(BASE, [f"output={run}", f"precision={other}"]).precision == other
+    for damaged in ("", "[]", "{}", '{"precision": "fp8"}'):
+        (run / "config.json").write_text(damaged)
+        assert load_config(BASE, [f"output={run}"]).precision == chosen

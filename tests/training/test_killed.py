@@ -72,6 +72,7 @@ class Case:
             "output": str(self.output(name)),
             "start": str(self.folder / "start"),
             "steps": self.steps,
+            "precision": "fp32",  # "auto" is a trial of speed, which each of the runs would make for itself
             "data": {
                 "sets": [{"kind": "shards", "path": str(self.folder / "set")}],
                 "buckets": [{"size": str(bucket), "batch": batch} for bucket, batch in BUCKETS.items()],

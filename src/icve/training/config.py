@@ -1,5 +1,6 @@
 """What a training run is: strict models, so that a misspelt key is an error and one YAML file explains a run."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -221,10 +222,22 @@ class RunConfig(Strict):
     @model_validator(mode="before")
     @classmethod
     def _choose_precision(cls, values: Any) -> Any:
-        """What "auto" means here stands in the run's record, so that the run goes on in the same."""
+        """What "auto" means here; for a run that goes on, what it meant at its beginning."""
         if isinstance(values, dict) and values.get("precision", "auto") == "auto":
-            return values | {"precision": "bf16" if device_and_dtype()[1] == torch.bfloat16 else "fp32"}
+            faster = "bf16" if device_and_dtype()[1] == torch.bfloat16 else "fp32"
+            return values | {"precision": _begun_in(values.get("output")) or faster}
         return values
+
+
+def _begun_in(output: Any) -> str | None:
+    """The precision of the run that has checkpoints in a folder: another time, another may measure faster."""
+    if not isinstance(output, str | Path) or not (Path(output) / "checkpoints").is_dir():
+        return None
+    try:
+        precision = json.loads((Path(output) / "config.json").read_text())["precision"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return precision if precision in ("bf16", "fp32") else None
 
 
 class AutoencoderConfig(RunConfig):
