@@ -224,9 +224,12 @@ class RunConfig(Strict):
     def _choose_precision(cls, values: Any) -> Any:
         """What "auto" means here; for a run that goes on, what it meant at its beginning."""
         if isinstance(values, dict) and values.get("precision", "auto") == "auto":
-            faster = "bf16" if device_and_dtype()[1] == torch.bfloat16 else "fp32"
-            return values | {"precision": _begun_in(values.get("output")) or faster}
+            return values | {"precision": _begun_in(values.get("output")) or _faster()}
         return values
+
+
+def _faster() -> str:
+    return "bf16" if device_and_dtype()[1] == torch.bfloat16 else "fp32"
 
 
 def _begun_in(output: Any) -> str | None:

@@ -110,11 +110,10 @@ def test_files_that_are_too_short_or_bordered_are_dropped(tmp_path: Path):
 def test_frames_are_kept_without_the_borders_that_the_first_shows(tmp_path: Path):
     pictures = footage.scene(2, 60, height=216, width=160)
     boxed = np.pad(pictures, ((0, 0), (24, 24), (0, 0), (0, 0)))
+    beginning = (np.arange(60) < 10)[:, None, None, None]
     dark = boxed.copy()
-    dark[:, 24:28] //= np.where(np.arange(60) < 10, 12, 1).astype(np.uint8)[
-        :, None, None, None
-    ]  # the first frame's top
-    black = boxed * (np.arange(60) >= 10).astype(np.uint8)[:, None, None, None]
+    dark[:, 24:28] //= np.where(beginning, 12, 1).astype(np.uint8)
+    black = np.where(beginning, np.uint8(0), boxed)
     for frames, inside, held in (
         (pictures, (0, 0, 216, 160), True),
         (boxed, (26, 0, 212, 160), True),

@@ -35,8 +35,8 @@ class Detector(Protocol):
 class CutMeter:
     """Hard cuts: frames that differ from the one before by many times what their neighbours do.
 
-    The rule and its defaults are those of PySceneDetect's AdaptiveDetector (0.7), whose cuts these are; a frame takes
-    a tenth of the time, which for footage of 640 pixels is a sixth of decoding it.
+    The rule and its defaults are those of PySceneDetect's AdaptiveDetector (0.7), whose cuts these are; its own code
+    took a good part of the time that small footage takes to decode.
 
     Attributes:
         cuts: the number of each frame that a new shot begins with.

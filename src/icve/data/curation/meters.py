@@ -9,6 +9,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from icve.data.curation.config import MotionConfig
 from icve.data.curation.quality import QualityMeter
+from icve.data.curation.scaling import Inside
 
 FLOW_WIDTH = 128
 FLOW_GAP = 1 / 12  # seconds between the two frames of a flow: one or two frames, so that fast things are not lost
@@ -122,7 +123,7 @@ class BorderMeter:
             if not lines or len(lines[0][0]) == len(low):  # a file's size may change: its first counts
                 lines.append((high - low <= BORDER_SPREAD, low))
 
-    def inside(self) -> tuple[int, int, int, int]:
+    def inside(self) -> Inside:
         """Top, left, height and width of the stored picture without its borders; even numbers.
 
         What the first frame shows stays, where all frames say the same but for some lines more: frames are then at
