@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -164,13 +166,31 @@ def test_an_ablation_from_the_command_line_stopped_and_gone_on_with(tmp_path, ca
 
 
 def test_a_run_that_fails_lets_the_others_save(tmp_path, capsys):
-    fails = {"steps": 1000, "max_skipped": 60, "precision": "fp32", "optimizer.lr": 1e30, "optimizer.warmup": 0}
     long = {"steps": 10**6, "checkpoint.every": 10**6}
-    arms = {"fails": [{"base": fails}], "long": [{"base": long}]}
+    arms = {"fails": [{"base": long | {"optimizer.lr": 2e-3}}], "long": [{"base": long}]}
     config, out = write(tmp_path, seeds=[0], vary={}, arms=arms, compare=[]), tmp_path / "out"
-    assert cli.main(["ablate", str(config), "-o", str(out), "--jobs", "2"]) == cli.EXIT_REFUSED
-    assert "not finite in 60 steps in a row" in capsys.readouterr().err
-    assert len(list(out.glob("runs/*/checkpoints/step-*"))) == 1  # of the long one, made when it was stopped
+    fails, other = (out / "runs" / cell.run.name for cell in plan(load_ablation(config)))
+    ablation_ends = threading.Event()
+
+    def fail_when_both_train() -> None:
+        logs = [run / "log.jsonl" for run in (fails, other)]
+        while not all(log.is_file() for log in logs) and not ablation_ends.wait(0.05):
+            pass
+        while not logs[0].is_dir() and not ablation_ends.is_set():  # the run may write a new file in between
+            with suppress(OSError):
+                logs[0].rename(tmp_path / "log-so-far")
+                logs[0].mkdir()
+
+    failure = threading.Thread(target=fail_when_both_train)
+    failure.start()
+    try:
+        assert cli.main(["ablate", str(config), "-o", str(out), "--jobs", "2"]) == cli.EXIT_REFUSED
+    finally:
+        ablation_ends.set()
+        failure.join()
+    assert f"{fails / 'log.jsonl'} cannot be written" in capsys.readouterr().err
+    assert not list(fails.glob("checkpoints/step-*"))
+    assert len(list(other.glob("checkpoints/step-*"))) == 1  # made when it was stopped
 
 
 def test_an_editor_is_not_judged_to_the_end_when_stopped(tmp_path):
