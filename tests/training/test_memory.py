@@ -5,6 +5,7 @@ import torch
 from tests import tiny
 from torch._C._profiler import _EventType
 from torch.profiler import ProfilerActivity, profile
+from torch.profiler._utils import traverse_dfs
 
 from icve.models import InContextHunyuanVideoTransformer3DModel
 from icve.training import memory, parallel
@@ -43,28 +44,21 @@ def most_allocated(run) -> int:
     """The largest number of bytes held at once of what `run` has PyTorch's allocator give."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
-    events = [
-        (event.start_time_ns, event.typed[1].ptr, event.typed[1].alloc_size)
-        for event in _with_children(profiler.profiler.kineto_results.experimental_event_tree())
-        if event.tag == _EventType.Allocation
-    ]
+    events = traverse_dfs(profiler.profiler.kineto_results.experimental_event_tree())
     held: dict[int, int] = {}
-    now = most = 0
-    for _, address, size in sorted(events, key=lambda event: event[0]):
-        # What is freed but was given before is no part of it. PyTorch takes such a block for one of an earlier
-        # profile's that lay at the same address, if there was one.
-        change = size if size > 0 else -held.pop(address, 0)
-        if size > 0:
-            held[address] = size
-        now += change
-        most = max(most, now)
+    most = 0
+    for event in sorted(events, key=lambda event: event.start_time_ns):
+        if event.tag != _EventType.Allocation:
+            continue
+        block = event.typed[1]
+        if block.alloc_size > 0:
+            held[block.ptr] = block.alloc_size
+        else:
+            # What was given before is not there: no part of it, whatever size PyTorch says. It takes such a block for
+            # one of an earlier profile that lay at the same address, if there was one.
+            held.pop(block.ptr, None)
+        most = max(most, sum(held.values()))
     return most
-
-
-def _with_children(events):
-    for event in events:
-        yield event
-        yield from _with_children(event.children)
 
 
 def test_what_was_held_before_is_no_part_of_the_most():
